@@ -1,0 +1,2 @@
+//! The plain-data types that the eBPF programs and the agent share.
+#![no_std]

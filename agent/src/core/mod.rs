@@ -1,0 +1,3 @@
+//! The pure part: no files, sockets, clocks, threads or randomness in here (`cargo xtask check` enforces it).
+
+pub mod path;

@@ -1,0 +1,3 @@
+//! vfsync keeps directory trees on several Linux servers the same, both ways, as they change.
+
+pub mod core;

@@ -1,0 +1,3 @@
+//! `cargo xtask`: everything a developer or CI does with vfsync.
+
+fn main() {}
