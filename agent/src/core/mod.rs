@@ -1,3 +1,5 @@
 //! The pure part: no files, sockets, clocks, threads or randomness in here (`cargo xtask check` enforces it).
 
+pub mod entry;
 pub mod path;
+pub mod version;

@@ -1,0 +1,197 @@
+//! An [`Entry`] is a fact about one path of one replica: its content, attributes and mtime, each with a version of
+//! its own. A [`Record`] is an entry as the archive keeps it: with what the disk showed when it was written.
+
+use super::version::{ReplicaId, Sequence, Version};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The BLAKE3 hash of a file's content.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..6].iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+/// A moment: seconds and nanoseconds (0 to 999,999,999) since 1970-01-01 UTC, as the file system has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Timestamp {
+    /// Whole seconds; negative before 1970.
+    pub seconds: i64,
+    /// The rest, in nanoseconds.
+    pub nanoseconds: u32,
+}
+
+/// What kind of thing stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link.
+    Symlink,
+}
+
+/// The state of the *content* register.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// Nothing stands here, and something stood: a tombstone.
+    Deleted,
+    /// A regular file.
+    File {
+        /// Length in bytes.
+        size: u64,
+        /// Hash of all its bytes.
+        digest: Digest,
+    },
+    /// A directory.
+    Dir,
+    /// A symbolic link.
+    Symlink {
+        /// Where it points, as it is written in the link.
+        target: Box<[u8]>,
+    },
+}
+
+impl Content {
+    /// Returns the kind; `None` for a tombstone.
+    pub fn kind(&self) -> Option<Kind> {
+        match self {
+            Content::Deleted => None,
+            Content::File { .. } => Some(Kind::File),
+            Content::Dir => Some(Kind::Dir),
+            Content::Symlink { .. } => Some(Kind::Symlink),
+        }
+    }
+
+    /// Returns whether something stands here.
+    pub fn is_live(&self) -> bool {
+        !matches!(self, Content::Deleted)
+    }
+
+    /// Returns whether this is a directory.
+    pub fn is_dir(&self) -> bool {
+        matches!(self, Content::Dir)
+    }
+}
+
+/// Which parts of [`Attributes`] are meant: what a link compares and carries over, or what a version vouches for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttributeMask {
+    /// Permission bits (of `0o7777`).
+    pub mode: u16,
+    /// The owner.
+    pub owner: bool,
+    /// The group.
+    pub group: bool,
+}
+
+impl AttributeMask {
+    /// All of them: what a replica vouches for that saw the attributes on its own disk.
+    pub const ALL: AttributeMask = AttributeMask { mode: 0o7777, owner: true, group: true };
+
+    /// Returns what both mean.
+    #[must_use]
+    pub fn and(self, other: AttributeMask) -> AttributeMask {
+        AttributeMask {
+            mode: self.mode & other.mode,
+            owner: self.owner && other.owner,
+            group: self.group && other.group,
+        }
+    }
+}
+
+/// The state of the *attributes* register. A symbolic link has none that matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Attributes {
+    /// Permission bits (of `0o7777`).
+    pub mode: u16,
+    /// User id, in the numbering of the replica that holds the entry.
+    pub uid: u32,
+    /// Group id, likewise.
+    pub gid: u32,
+}
+
+impl Attributes {
+    /// Returns whether the two are the same where `mask` looks.
+    pub fn equal_under(&self, other: &Attributes, mask: AttributeMask) -> bool {
+        (self.mode ^ other.mode) & mask.mode == 0
+            && (!mask.owner || self.uid == other.uid)
+            && (!mask.group || self.gid == other.gid)
+    }
+
+    /// Returns these attributes with what `mask` names taken from `other`.
+    #[must_use]
+    pub fn overlaid(&self, other: &Attributes, mask: AttributeMask) -> Attributes {
+        Attributes {
+            mode: (self.mode & !mask.mode) | (other.mode & mask.mode),
+            uid: if mask.owner { other.uid } else { self.uid },
+            gid: if mask.group { other.gid } else { self.gid },
+        }
+    }
+}
+
+/// What is known of one path: three registers, each with its version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// What stands there.
+    pub content: Content,
+    /// The version of the content.
+    pub content_version: Version,
+    /// Mode, owner, group: as intended.
+    pub attributes: Attributes,
+    /// Which attributes the version vouches for; the others were never compared.
+    pub vouched: AttributeMask,
+    /// The version of the attributes.
+    pub attributes_version: Version,
+    /// Modification time of a file, as intended. Of a directory it is only remembered: it has no version.
+    pub mtime: Timestamp,
+    /// The version of the mtime.
+    pub mtime_version: Version,
+}
+
+/// What tells cheaply whether the file on disk is still the one that the archive knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Device (`st_dev`); not compared across boots.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Time of the last change of the inode.
+    pub ctime: Timestamp,
+    /// Time of the last change of the content.
+    pub mtime: Timestamp,
+    /// Length in bytes.
+    pub size: u64,
+}
+
+/// What the disk showed when a record was written. Only a change of this is a local edit; what was intended may
+/// differ from it (a chown that was not allowed, `times = false`, `perms = 0`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// The stamp; `None` where it cannot be trusted, so that the next scan reads the file again.
+    pub stamp: Option<Stamp>,
+    /// Modification time. Kept beside the stamp, because it is compared even where the stamp is not trusted.
+    pub mtime: Timestamp,
+    /// The attributes.
+    pub attributes: Attributes,
+}
+
+/// An entry as one replica's archive keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The fact.
+    pub entry: Entry,
+    /// What the disk showed; `None` for a tombstone.
+    pub shown: Option<Shown>,
+    /// When it was written, in the replica's own count.
+    pub sequence: Sequence,
+    /// The peer that this state came from and need not be offered to again; `None` for a local edit.
+    pub from: Option<ReplicaId>,
+    /// Versions of the content that carried the same state when they were joined into this one: what is newer than
+    /// one of them is newer than this. Empty after the next edit.
+    pub equivalents: Vec<Version>,
+}
