@@ -1,7 +1,7 @@
 //! An [`Entry`] is a fact about one path of one replica: its content, attributes and mtime, each with a version of
 //! its own. A [`Record`] is an entry as the archive keeps it: with what the disk showed when it was written.
 
-use super::version::{ReplicaId, Sequence, Version};
+use super::version::{Lineage, ReplicaId, Sequence, Version};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -140,17 +140,67 @@ pub struct Entry {
     /// What stands there.
     pub content: Content,
     /// The version of the content.
-    pub content_version: Version,
+    pub content_lineage: Lineage,
     /// Mode, owner, group: as intended.
     pub attributes: Attributes,
     /// Which attributes the version vouches for; the others were never compared.
     pub vouched: AttributeMask,
     /// The version of the attributes.
-    pub attributes_version: Version,
+    pub attributes_lineage: Lineage,
     /// Modification time of a file, as intended. Of a directory it is only remembered: it has no version.
     pub mtime: Timestamp,
     /// The version of the mtime.
     pub mtime_version: Version,
+}
+
+impl Entry {
+    /// Returns the entry of something that `replica` saw on its disk for the first time.
+    pub fn new(
+        content: Content,
+        attributes: Attributes,
+        mtime: Timestamp,
+        replica: ReplicaId,
+        counter: Sequence,
+    ) -> Entry {
+        let version = Version::of(replica, counter);
+        Entry {
+            content,
+            content_lineage: Lineage::new(version.clone()),
+            attributes,
+            vouched: AttributeMask::ALL,
+            attributes_lineage: Lineage::new(version.clone()),
+            mtime,
+            mtime_version: version,
+        }
+    }
+
+    /// Returns this entry with its content deleted by `replica`.
+    #[must_use]
+    pub fn deleted(&self, replica: ReplicaId, counter: Sequence) -> Entry {
+        Entry {
+            content: Content::Deleted,
+            content_lineage: self.content_lineage.bumped(replica, counter),
+            ..self.clone()
+        }
+    }
+
+    /// Returns this entry as a resolution made by `replica`: newer in every register.
+    #[must_use]
+    pub fn bumped(&self, replica: ReplicaId, counter: Sequence) -> Entry {
+        Entry {
+            content_lineage: self.content_lineage.bumped(replica, counter),
+            attributes_lineage: self.attributes_lineage.bumped(replica, counter),
+            mtime_version: self.mtime_version.bumped(replica, counter),
+            ..self.clone()
+        }
+    }
+
+    /// Returns whether the versions of all registers are the same.
+    pub fn same_versions(&self, other: &Entry) -> bool {
+        self.content_lineage.now == other.content_lineage.now
+            && self.attributes_lineage.now == other.attributes_lineage.now
+            && self.mtime_version == other.mtime_version
+    }
 }
 
 /// What tells cheaply whether the file on disk is still the one that the archive knows.
@@ -189,9 +239,11 @@ pub struct Record {
     pub shown: Option<Shown>,
     /// When it was written, in the replica's own count.
     pub sequence: Sequence,
-    /// The peer that this state came from and need not be offered to again; `None` for a local edit.
+    /// The peer that this state came from, or that made the same of what both had: it need not be offered there.
     pub from: Option<ReplicaId>,
-    /// Versions of the content that carried the same state when they were joined into this one: what is newer than
-    /// one of them is newer than this. Empty after the next edit.
-    pub equivalents: Vec<Version>,
+    /// `from` did not send this state but computes it for itself from an offer of ours. Until it has acknowledged
+    /// that offer, it has to be offered again after a reconnect.
+    pub computed: bool,
+    /// A deleted directory that still stands, because it holds ignored files.
+    pub remainder: bool,
 }

@@ -2,4 +2,6 @@
 
 pub mod entry;
 pub mod path;
+pub mod reconcile;
+pub mod removal;
 pub mod version;

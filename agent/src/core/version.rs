@@ -119,6 +119,88 @@ impl Version {
     }
 }
 
+/// The version of one register together with the versions that carried the same state when they were joined into it.
+///
+/// Two replicas that hold equal states with concurrent versions join them, each for itself. Until both have done so,
+/// an edit on one of them follows only its own old version; because the joined versions are remembered, it still
+/// counts as newer and not as a conflict.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The version of the state.
+    pub now: Version,
+    /// Versions below `now` that had the same state. Empty after an edit.
+    pub same: Vec<Version>,
+}
+
+/// The most joined versions that are remembered. Forgetting one can make a later edit a conflict, never lose one.
+pub const MAX_SAME: usize = 16;
+
+impl Lineage {
+    /// Returns the lineage of a state that was never joined with another.
+    pub fn new(now: Version) -> Lineage {
+        Lineage { now, same: Vec::new() }
+    }
+
+    /// Compares two lineages; a state that is strictly newer than one that was joined into the other is newer.
+    pub fn relation(&self, other: &Lineage) -> Relation {
+        let follows =
+            |a: &Lineage, b: &Lineage| b.same.iter().any(|old| a.now.relation(old) == Relation::Newer);
+        match self.now.relation(&other.now) {
+            Relation::Concurrent => match (follows(self, other), follows(other, self)) {
+                (true, false) => Relation::Newer,
+                (false, true) => Relation::Older,
+                (true, true) | (false, false) => Relation::Concurrent,
+            },
+            ordered => ordered,
+        }
+    }
+
+    /// Returns the lineage of a state that both sides hold.
+    #[must_use]
+    pub fn merged(&self, other: &Lineage) -> Lineage {
+        let now = self.now.join(&other.now);
+        let mut same: Vec<Version> = Vec::new();
+        for version in [&self.now, &other.now].into_iter().chain(&self.same).chain(&other.same) {
+            if *version != now && !version.is_empty() && !same.contains(version) && same.len() < MAX_SAME {
+                same.push(version.clone());
+            }
+        }
+        same.sort_by(|a, b| a.pairs().cmp(b.pairs()));
+        Lineage { now, same }
+    }
+
+    /// Returns the lineage of `newer`'s state on a replica that held `self`: it covers both.
+    #[must_use]
+    pub fn superseded_by(&self, newer: &Lineage) -> Lineage {
+        if newer.now.covers(&self.now) {
+            return newer.clone();
+        }
+        let mut same = newer.same.clone();
+        if same.len() < MAX_SAME && !same.contains(&newer.now) {
+            same.push(newer.now.clone());
+            same.sort_by(|a, b| a.pairs().cmp(b.pairs()));
+        }
+        Lineage { now: self.now.join(&newer.now), same }
+    }
+
+    /// Returns the lineage after `replica` made a new state that knows both.
+    #[must_use]
+    pub fn resolved(&self, other: &Lineage, replica: ReplicaId, counter: Sequence) -> Lineage {
+        Lineage::new(self.now.join(&other.now).bumped(replica, counter))
+    }
+
+    /// Returns the lineage after `replica` made an edit.
+    #[must_use]
+    pub fn bumped(&self, replica: ReplicaId, counter: Sequence) -> Lineage {
+        Lineage::new(self.now.bumped(replica, counter))
+    }
+
+    /// Returns whether a peer kept to the bounds.
+    pub fn is_sane(&self) -> bool {
+        self.same.len() <= MAX_SAME
+    }
+}
+
 impl TryFrom<Vec<(ReplicaId, u64)>> for Version {
     type Error = VersionError;
     fn try_from(pairs: Vec<(ReplicaId, u64)>) -> Result<Version, VersionError> {
@@ -179,6 +261,22 @@ mod tests {
             let next = a.bumped(ReplicaId(id), Sequence(a.counter(ReplicaId(id)) + 1));
             prop_assert_eq!(next.relation(&a), Relation::Newer);
         }
+    }
+
+    #[test]
+    fn an_edit_before_the_join_arrived_is_newer_on_both_sides() {
+        let (a, b) = (ReplicaId(1), ReplicaId(2));
+        let at_a = Lineage::new(Version::of(a, Sequence(1)));
+        let at_b = Lineage::new(Version::of(b, Sequence(1)));
+        let joined = at_a.merged(&at_b);
+        assert_eq!(joined, at_b.merged(&at_a));
+        let edited = at_b.bumped(b, Sequence(2));
+        assert_eq!(edited.relation(&joined), Relation::Newer);
+        assert_eq!(joined.relation(&edited), Relation::Older);
+        let taken = joined.superseded_by(&edited);
+        assert_eq!(taken.relation(&edited), Relation::Newer);
+        assert_eq!(taken.relation(&joined), Relation::Newer);
+        assert_eq!(at_a.bumped(a, Sequence(2)).relation(&edited), Relation::Concurrent);
     }
 
     #[test]
