@@ -1,3 +1,4 @@
 //! vfsync keeps directory trees on several Linux servers the same, both ways, as they change.
 
+pub mod archive;
 pub mod core;

@@ -1,0 +1,62 @@
+//! The [`Archive`] is what one replica knows: for each path the last known state and its version, durable and with one
+//! owner. Nothing else remembers anything between two runs.
+//!
+//! It is one redb database. Its tables and their encoding are described in `docs/format/archive.md`.
+//!
+//! Invariant: a sequence number is never used twice, and whatever carries one leaves the process only after a durable
+//! commit ([`Archive::write`] with [`Durable::Yes`]).
+
+mod codec;
+mod open;
+mod snapshot;
+mod writer;
+
+pub use codec::{Intent, Open, OpenReason};
+pub use open::{Archive, ArchiveError, Durable, Opened, RootIdentity};
+pub use snapshot::Snapshot;
+pub use writer::Writer;
+
+use crate::core::path::RelPath;
+use redb::TableDefinition;
+
+/// Path key → record.
+const ENTRIES: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("entries");
+/// Sequence number → path key.
+const SEQUENCES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("sequences");
+/// Interned number → replica id.
+const REPLICAS: TableDefinition<'static, u32, u64> = TableDefinition::new("replicas");
+/// Name → value: see `docs/format/archive.md`.
+const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+/// Peer's replica id → the sequence number of the peer up to which everything is dealt with.
+const POSITIONS: TableDefinition<'static, u64, u64> = TableDefinition::new("positions");
+/// (Peer's replica id, path key) → why the path is open beyond the position.
+const OPEN: TableDefinition<'static, (u64, &[u8]), &[u8]> = TableDefinition::new("open");
+/// Path key → what is about to be put there.
+const INTENTS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("intents");
+
+/// Returns the key of a path: its bytes with `/` as NUL, so that byte order is the order of a sorted walk.
+fn key(path: &RelPath) -> Vec<u8> {
+    path.as_bytes().iter().map(|&b| if b == b'/' { 0 } else { b }).collect()
+}
+
+/// Returns the path of a key; `None` if the database holds what is no path.
+fn path(key: &[u8]) -> Option<RelPath> {
+    let bytes: Vec<u8> = key.iter().map(|&b| if b == 0 { b'/' } else { b }).collect();
+    RelPath::try_from(bytes).ok()
+}
+
+/// Returns the range of keys strictly below a directory: from (inclusive), to (exclusive; `None` is the end).
+fn below(dir: &RelPath) -> (Vec<u8>, Option<Vec<u8>>) {
+    if dir.is_root() {
+        // The root's own key is empty; every other key is greater.
+        return (vec![1], None);
+    }
+    let mut from = key(dir);
+    let mut to = from.clone();
+    from.push(0);
+    to.push(1);
+    (from, Some(to))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! A [`Snapshot`] is the archive as it was at one moment, whatever is written meanwhile.
+
+use super::codec::{Intent, Interner, Open, decode_record, without_format};
+use super::open::{ArchiveError, last_sequence};
+use super::{ENTRIES, INTENTS, META, OPEN, POSITIONS, SEQUENCES, below, key, path};
+use crate::core::entry::Record;
+use crate::core::path::RelPath;
+use crate::core::version::{ReplicaId, Sequence};
+use redb::{ReadOnlyTable, ReadTransaction};
+use std::ops::Bound;
+use std::sync::{Arc, RwLock};
+
+/// A consistent, read-only view of an archive.
+pub struct Snapshot {
+    entries: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    sequences: ReadOnlyTable<u64, &'static [u8]>,
+    positions: ReadOnlyTable<u64, u64>,
+    open: ReadOnlyTable<(u64, &'static [u8]), &'static [u8]>,
+    intents: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    meta: ReadOnlyTable<&'static str, &'static [u8]>,
+    interner: Arc<RwLock<Interner>>,
+}
+
+/// A path and what the archive knows of it.
+pub type Known = (RelPath, Record);
+
+impl Snapshot {
+    pub(super) fn new(
+        transaction: &ReadTransaction,
+        interner: Arc<RwLock<Interner>>,
+    ) -> Result<Snapshot, ArchiveError> {
+        Ok(Snapshot {
+            entries: transaction.open_table(ENTRIES)?,
+            sequences: transaction.open_table(SEQUENCES)?,
+            positions: transaction.open_table(POSITIONS)?,
+            open: transaction.open_table(OPEN)?,
+            intents: transaction.open_table(INTENTS)?,
+            meta: transaction.open_table(META)?,
+            interner,
+        })
+    }
+
+    /// Returns what is known of a path.
+    pub fn get(&self, path: &RelPath) -> Result<Option<Record>, ArchiveError> {
+        match self.entries.get(&key(path)[..])? {
+            Some(value) => self.decode(value.value()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Record, ArchiveError> {
+        let interner = self.interner.read().expect("no thread panics with the interner locked");
+        decode_record(bytes, &interner).ok_or(ArchiveError::Damaged("a record cannot be read"))
+    }
+
+    fn known(&self, key: &[u8], value: &[u8]) -> Result<Known, ArchiveError> {
+        let path = path(key).ok_or(ArchiveError::Damaged("a key is no path"))?;
+        Ok((path, self.decode(value)?))
+    }
+
+    /// Returns the number of the last write.
+    pub fn head(&self) -> Result<Sequence, ArchiveError> {
+        let counted = self.meta.get("sequence")?.map(|v| v.value().to_vec());
+        let counted = counted.and_then(|v| <[u8; 8]>::try_from(v).ok()).map_or(0, u64::from_be_bytes);
+        Ok(last_sequence(&self.sequences)?.max(Sequence(counted)))
+    }
+
+    /// Returns how many paths stand, tombstones left out.
+    pub fn live(&self) -> Result<u64, ArchiveError> {
+        let counted = self.meta.get("live")?.map(|v| v.value().to_vec());
+        Ok(counted.and_then(|v| <[u8; 8]>::try_from(v).ok()).map_or(0, u64::from_be_bytes))
+    }
+
+    /// Returns everything strictly below a directory, in the order of a sorted walk.
+    pub fn below(
+        &self,
+        dir: &RelPath,
+    ) -> Result<impl Iterator<Item = Result<Known, ArchiveError>> + '_, ArchiveError> {
+        let (from, to) = below(dir);
+        let end = to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.entries.range::<&[u8]>((Bound::Included(&from[..]), end))?;
+        Ok(rows.map(|row| {
+            let (key, value) = row?;
+            self.known(key.value(), value.value())
+        }))
+    }
+
+    /// Returns the direct children of a directory, in the order of their names.
+    pub fn children(&self, dir: &RelPath) -> Result<Vec<Known>, ArchiveError> {
+        let (mut from, to) = below(dir);
+        let prefix = if dir.is_root() { 0 } else { from.len() };
+        let mut children = Vec::new();
+        'seek: loop {
+            let end = to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            for row in self.entries.range::<&[u8]>((Bound::Included(&from[..]), end))? {
+                let (key, value) = row?;
+                let key = key.value();
+                if let Some(at) = key[prefix..].iter().position(|&b| b == 0) {
+                    // Below a child: go on after all of it.
+                    from = [&key[..prefix + at], &[1]].concat();
+                    continue 'seek;
+                }
+                children.push(self.known(key, value.value())?);
+            }
+            return Ok(children);
+        }
+    }
+
+    /// Returns up to `most` paths written after a sequence number, in the order they were written, each with its
+    /// number.
+    pub fn since(&self, after: Sequence, most: usize) -> Result<Vec<(Sequence, RelPath)>, ArchiveError> {
+        let mut paths = Vec::new();
+        for row in self.sequences.range((Bound::Excluded(after.0), Bound::Unbounded))?.take(most) {
+            let (sequence, key) = row?;
+            let path = path(key.value()).ok_or(ArchiveError::Damaged("a key is no path"))?;
+            paths.push((Sequence(sequence.value()), path));
+        }
+        Ok(paths)
+    }
+
+    /// Returns up to which of the peer's numbers everything is dealt with; `None` if the two never met.
+    pub fn position(&self, peer: ReplicaId) -> Result<Option<Sequence>, ArchiveError> {
+        Ok(self.positions.get(peer.0)?.map(|v| Sequence(v.value())))
+    }
+
+    /// Returns the paths that are open towards a peer.
+    pub fn open(
+        &self,
+        peer: ReplicaId,
+    ) -> Result<impl Iterator<Item = Result<(RelPath, Open), ArchiveError>> + '_, ArchiveError> {
+        let end = peer.0.checked_add(1);
+        let end = end.as_ref().map_or(Bound::Unbounded, |&next| Bound::Excluded((next, &[][..])));
+        let rows = self.open.range::<(u64, &[u8])>((Bound::Included((peer.0, &[][..])), end))?;
+        Ok(rows.map(|row| {
+            let (key, value) = row?;
+            let path = path(key.value().1).ok_or(ArchiveError::Damaged("a key is no path"))?;
+            let open = without_format(value.value());
+            Ok((path, open.ok_or(ArchiveError::Damaged("an open path cannot be read"))?))
+        }))
+    }
+
+    /// Returns why a path is open towards a peer.
+    pub fn open_at(&self, peer: ReplicaId, path: &RelPath) -> Result<Option<Open>, ArchiveError> {
+        Ok(self.open.get((peer.0, &key(path)[..]))?.and_then(|v| without_format(v.value())))
+    }
+
+    /// Returns what was about to be put at a path.
+    pub fn intent(&self, path: &RelPath) -> Result<Option<Intent>, ArchiveError> {
+        Ok(self.intents.get(&key(path)[..])?.and_then(|v| without_format(v.value())))
+    }
+
+    /// Returns every path with an intent: those that the last owner was at when it stopped.
+    pub fn intents(&self) -> Result<Vec<RelPath>, ArchiveError> {
+        let rows = self.intents.range::<&[u8]>(..)?;
+        rows.map(|row| path(row?.0.value()).ok_or(ArchiveError::Damaged("a key is no path"))).collect()
+    }
+}

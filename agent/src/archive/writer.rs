@@ -1,0 +1,154 @@
+//! A [`Writer`] changes the archive within one transaction.
+
+use super::codec::{Intent, Interner, Open, decode_record, encode_record, with_format};
+use super::open::{ArchiveError, last_sequence};
+use super::{ENTRIES, INTENTS, META, OPEN, POSITIONS, REPLICAS, SEQUENCES, key};
+use crate::core::entry::Record;
+use crate::core::path::RelPath;
+use crate::core::version::{ReplicaId, Sequence};
+use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
+use std::sync::{Arc, RwLock};
+
+/// Changes to an archive, all or none.
+pub struct Writer<'t> {
+    entries: Table<'t, &'static [u8], &'static [u8]>,
+    sequences: Table<'t, u64, &'static [u8]>,
+    replicas: Table<'t, u32, u64>,
+    meta: Table<'t, &'static str, &'static [u8]>,
+    positions: Table<'t, u64, u64>,
+    open: Table<'t, (u64, &'static [u8]), &'static [u8]>,
+    intents: Table<'t, &'static [u8], &'static [u8]>,
+    interner: Interner,
+    interned: usize,
+    shared: Arc<RwLock<Interner>>,
+    replica: ReplicaId,
+    last: Sequence,
+    live: u64,
+}
+
+impl<'t> Writer<'t> {
+    pub(super) fn new(
+        transaction: &'t WriteTransaction,
+        replica: ReplicaId,
+        shared: Arc<RwLock<Interner>>,
+    ) -> Result<Writer<'t>, ArchiveError> {
+        let sequences = transaction.open_table(SEQUENCES)?;
+        let meta = transaction.open_table(META)?;
+        let number = |name: &str| -> Result<u64, ArchiveError> {
+            let stored = meta.get(name)?.map(|v| v.value().to_vec());
+            Ok(stored.and_then(|v| <[u8; 8]>::try_from(v).ok()).map_or(0, u64::from_be_bytes))
+        };
+        let last = last_sequence(&sequences)?.max(Sequence(number("sequence")?));
+        let live = number("live")?;
+        let interner = shared.read().expect("no thread panics with the interner locked").clone();
+        let replicas = transaction.open_table(REPLICAS)?;
+        Ok(Writer {
+            entries: transaction.open_table(ENTRIES)?,
+            // From the table and not from memory: a transaction that failed may have left more in memory.
+            interned: replicas.len()? as usize,
+            replicas,
+            positions: transaction.open_table(POSITIONS)?,
+            open: transaction.open_table(OPEN)?,
+            intents: transaction.open_table(INTENTS)?,
+            interner,
+            shared,
+            replica,
+            sequences,
+            meta,
+            last,
+            live,
+        })
+    }
+
+    /// Returns the replica's id.
+    pub fn replica(&self) -> ReplicaId {
+        self.replica
+    }
+
+    /// Takes the next sequence number, which is also the replica's next counter.
+    pub fn next_sequence(&mut self) -> Sequence {
+        self.last = Sequence(self.last.0 + 1);
+        self.last
+    }
+
+    /// Returns what is known of a path.
+    pub fn get(&self, path: &RelPath) -> Result<Option<Record>, ArchiveError> {
+        match self.entries.get(&key(path)[..])? {
+            Some(value) => decode_record(value.value(), &self.interner)
+                .map(Some)
+                .ok_or(ArchiveError::Damaged("a record cannot be read")),
+            None => Ok(None),
+        }
+    }
+
+    /// Stores a record under the sequence number that it carries.
+    pub fn put(&mut self, path: &RelPath, record: &Record) -> Result<(), ArchiveError> {
+        let key = key(path);
+        self.forget(&key)?;
+        let value = encode_record(record, &mut self.interner);
+        // Before the record that uses them: a reader of this transaction's result must find the ids.
+        for (i, id) in self.interner.ids_from(self.interned).iter().enumerate() {
+            self.replicas.insert((self.interned + i) as u32, id.0)?;
+        }
+        self.interned = self.interner.len();
+        self.entries.insert(&key[..], &value[..])?;
+        self.sequences.insert(record.sequence.0, &key[..])?;
+        self.live += u64::from(record.entry.content.is_live());
+        Ok(())
+    }
+
+    /// Removes all knowledge of a path.
+    pub fn remove(&mut self, path: &RelPath) -> Result<(), ArchiveError> {
+        let key = key(path);
+        self.forget(&key)
+    }
+
+    fn forget(&mut self, key: &[u8]) -> Result<(), ArchiveError> {
+        let Some(old) = self.entries.remove(key)?.map(|v| v.value().to_vec()) else { return Ok(()) };
+        let old =
+            decode_record(&old, &self.interner).ok_or(ArchiveError::Damaged("a record cannot be read"))?;
+        self.live = self.live.saturating_sub(u64::from(old.entry.content.is_live()));
+        self.sequences.remove(old.sequence.0)?;
+        Ok(())
+    }
+
+    /// Notes up to which of the peer's numbers everything is dealt with.
+    pub fn set_position(&mut self, peer: ReplicaId, sequence: Sequence) -> Result<(), ArchiveError> {
+        self.positions.insert(peer.0, sequence.0)?;
+        Ok(())
+    }
+
+    /// Notes that a path is open towards a peer.
+    pub fn set_open(&mut self, peer: ReplicaId, path: &RelPath, open: &Open) -> Result<(), ArchiveError> {
+        self.open.insert((peer.0, &key(path)[..]), &with_format(open)[..])?;
+        Ok(())
+    }
+
+    /// Notes that a path is no longer open towards a peer.
+    pub fn close_open(&mut self, peer: ReplicaId, path: &RelPath) -> Result<(), ArchiveError> {
+        self.open.remove((peer.0, &key(path)[..]))?;
+        Ok(())
+    }
+
+    /// Notes what is about to be put at a path.
+    pub fn set_intent(&mut self, path: &RelPath, intent: &Intent) -> Result<(), ArchiveError> {
+        self.intents.insert(&key(path)[..], &with_format(intent)[..])?;
+        Ok(())
+    }
+
+    /// Removes the note.
+    pub fn clear_intent(&mut self, path: &RelPath) -> Result<(), ArchiveError> {
+        self.intents.remove(&key(path)[..])?;
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<(), ArchiveError> {
+        // The counter stands on its own: the record with the last number may have been removed.
+        self.meta.insert("sequence", &self.last.0.to_be_bytes()[..])?;
+        self.meta.insert("live", &self.live.to_be_bytes()[..])?;
+        // If the commit fails after this, ids are in memory that are not on the disk. They keep their numbers, and the
+        // next transaction stores them.
+        *self.shared.write().expect("no thread panics with the interner locked") = self.interner;
+        Ok(())
+    }
+}
