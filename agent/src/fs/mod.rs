@@ -1,0 +1,25 @@
+//! The file system as vfsync uses it: everything relative to an open directory ([`Dir`]), so that no symlink that is
+//! swapped in meanwhile leads out of a replica. The only module that opens, lists, renames, links and syncs.
+//!
+//! This half looks and syncs; [`crate::replica::commit`] builds on it what changes a tree.
+
+mod beneath;
+mod capabilities;
+pub(crate) mod change;
+mod dir;
+mod hash;
+mod lease;
+mod list;
+mod meta;
+mod reserved;
+
+pub use capabilities::{Capabilities, FileSystem, Leases};
+pub use dir::Dir;
+pub use hash::{Hashed, hash_file, read_file};
+pub use lease::{LeaseRefused, ReadLease, WriterCheck, has_writer};
+pub use list::{Listed, Listing};
+pub use meta::{FileKind, Meta, now};
+pub use reserved::{RESERVED_PREFIX, is_reserved, temporary_name};
+
+#[cfg(test)]
+pub(crate) mod tests;
