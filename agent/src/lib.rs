@@ -3,3 +3,5 @@
 pub mod archive;
 pub mod core;
 pub mod fs;
+pub mod exit;
+pub mod roots;

@@ -1,6 +1,8 @@
 //! The pure part: no files, sockets, clocks, threads or randomness in here (`cargo xtask check` enforces it).
 
 pub mod entry;
+pub mod escaped;
+pub mod filter;
 pub mod path;
 pub mod reconcile;
 pub mod removal;

@@ -1,6 +1,7 @@
 //! A [`RelPath`] names a place below a replica's root; a [`Name`] is one component of it. Both are bytes, checked
 //! when they are made, so that nothing below this module ever meets `..`, an empty component or a NUL.
 
+use super::escaped::Escaped;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -218,21 +219,10 @@ impl fmt::Debug for RelPath {
     }
 }
 
-/// Shows UTF-8 as it is; control characters and bytes that are not UTF-8 as `\xNN`, the root as `.`.
+/// Shows UTF-8 as it is; control characters and bytes that are not UTF-8 escaped, the root as `.`.
 impl fmt::Display for RelPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_root() {
-            return f.write_str(".");
-        }
-        for chunk in self.0.utf8_chunks() {
-            for c in chunk.valid().chars() {
-                if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
-            }
-            for b in chunk.invalid() {
-                write!(f, "\\x{b:02x}")?;
-            }
-        }
-        Ok(())
+        if self.is_root() { f.write_str(".") } else { Escaped(&self.0).fmt(f) }
     }
 }
 

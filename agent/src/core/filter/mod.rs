@@ -1,0 +1,135 @@
+//! A [`Filter`] says which paths a link leaves out: Unison's `ignore` and `ignorenot`, compiled once, and the names
+//! that are never synchronised whatever anyone writes.
+//!
+//! A tree is walked from the top, and an ignored directory is not entered. So an exception below an ignored directory
+//! has no effect, as in Unison; [`Filter::ignores_at_or_above`] answers the same for a path that was not walked to.
+
+mod ere;
+mod glob;
+mod pathspec;
+#[cfg(test)]
+mod tests;
+mod units;
+
+pub use pathspec::{FilterError, Keyword, Pathspec, Sign};
+
+use crate::core::path::RelPath;
+use regex::bytes::{RegexSet, RegexSetBuilder};
+
+/// Every component that begins with this belongs to vfsync: temporary files, cookies. Never synchronised.
+pub const RESERVED_PREFIX: &[u8] = b".vfsync.";
+
+/// What Unison ignores without being told, and `ignorenot` can bring back.
+const ALWAYS_IGNORED: &[u8] = b"Name *.unison.bak";
+
+/// How much memory the compiled patterns of one list may take.
+const SIZE_LIMIT: usize = 32 << 20;
+
+/// Returns whether a component is reserved for vfsync, or a temporary file of Unison.
+pub fn is_reserved(name: &[u8]) -> bool {
+    name.starts_with(RESERVED_PREFIX)
+        || (name.len() >= b".unison.".len() + b".unison.tmp".len()
+            && name.starts_with(b".unison.")
+            && name.ends_with(b".unison.tmp"))
+}
+
+/// The compiled patterns of one link.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    ends: Vec<End>,
+}
+
+/// What one end of a link ignores.
+#[derive(Debug, Clone)]
+struct End {
+    ignore: List,
+    ignorenot: List,
+}
+
+/// The patterns of one option, in the order they were given.
+#[derive(Debug, Clone)]
+struct List {
+    set: RegexSet,
+    signs: Vec<Sign>,
+}
+
+impl List {
+    fn new(specs: &[&Pathspec], case_insensitive: bool) -> Result<List, FilterError> {
+        let regexes = specs.iter().map(|spec| spec.to_regex()).collect::<Result<Vec<_>, _>>()?;
+        let set = RegexSetBuilder::new(regexes)
+            .case_insensitive(case_insensitive)
+            .size_limit(SIZE_LIMIT)
+            .dfa_size_limit(SIZE_LIMIT)
+            .build()
+            .map_err(|e| FilterError::TooLarge(e.to_string()))?;
+        Ok(List { set, signs: specs.iter().map(|spec| spec.sign).collect() })
+    }
+
+    /// The last pattern that matches decides.
+    fn has(&self, path: &[u8]) -> bool {
+        // Most paths match nothing, and that is quicker to find out than what matches.
+        self.set.is_match(path)
+            && self
+                .set
+                .matches(path)
+                .into_iter()
+                .filter_map(|at| match self.signs[at] {
+                    Sign::Add => Some(true),
+                    Sign::Del => Some(false),
+                    Sign::Assoc => None,
+                })
+                .next_back()
+                .unwrap_or(false)
+    }
+}
+
+impl Filter {
+    /// Compiles the patterns of one end.
+    pub fn new(
+        ignore: &[Pathspec],
+        ignorenot: &[Pathspec],
+        case_insensitive: bool,
+    ) -> Result<Filter, FilterError> {
+        let always = Pathspec::parse(ALWAYS_IGNORED)?;
+        let ignore: Vec<&Pathspec> = std::iter::once(&always).chain(ignore).collect();
+        let ignorenot: Vec<&Pathspec> = ignorenot.iter().collect();
+        let end = End {
+            ignore: List::new(&ignore, case_insensitive)?,
+            ignorenot: List::new(&ignorenot, case_insensitive)?,
+        };
+        Ok(Filter { ends: vec![end] })
+    }
+
+    /// Returns a filter that ignores what this one or the other ignores: each end of a link has a say.
+    pub fn or(mut self, other: Filter) -> Filter {
+        self.ends.extend(other.ends);
+        self
+    }
+
+    /// Returns whether the path itself is ignored. For a walk from the top, which does not enter what is ignored.
+    pub fn ignores(&self, path: &RelPath) -> bool {
+        let bytes = path.as_bytes();
+        let name = bytes.rsplit(|&b| b == b'/').next().unwrap_or(bytes);
+        is_reserved(name) || self.ends.iter().any(|end| end.ignore.has(bytes) && !end.ignorenot.has(bytes))
+    }
+
+    /// Returns whether the path or a directory above it, the root included, is ignored. For a path that was not
+    /// walked to.
+    pub fn ignores_at_or_above(&self, path: &RelPath) -> bool {
+        let mut next = Some(path.clone());
+        while let Some(path) = next {
+            if self.ignores(&path) {
+                return true;
+            }
+            next = path.parent();
+        }
+        false
+    }
+}
+
+impl Default for Filter {
+    /// Returns a filter that ignores only what is never synchronised.
+    fn default() -> Filter {
+        Filter::new(&[], &[], false).expect("the built-in pattern compiles")
+    }
+}
