@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod core;
-pub mod fs;
 pub mod exit;
+pub mod fs;
+pub mod replica;
 pub mod roots;

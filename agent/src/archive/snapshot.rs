@@ -71,6 +71,11 @@ impl Snapshot {
         Ok(counted.and_then(|v| <[u8; 8]>::try_from(v).ok()).map_or(0, u64::from_be_bytes))
     }
 
+    /// Returns the boot during which the last owner wrote; `None` in a new archive.
+    pub fn boot(&self) -> Result<Option<Vec<u8>>, ArchiveError> {
+        Ok(self.meta.get("boot")?.map(|v| v.value().to_vec()))
+    }
+
     /// Returns everything strictly below a directory, in the order of a sorted walk.
     pub fn below(
         &self,

@@ -1,6 +1,6 @@
 //! A [`Writer`] changes the archive within one transaction.
 
-use super::codec::{Intent, Interner, Open, decode_record, encode_record, with_format};
+use super::codec::{Intent, Interner, Open, decode_record, encode_record, with_format, without_format};
 use super::open::{ArchiveError, last_sequence};
 use super::{ENTRIES, INTENTS, META, OPEN, POSITIONS, REPLICAS, SEQUENCES, key};
 use crate::core::entry::Record;
@@ -71,6 +71,16 @@ impl<'t> Writer<'t> {
         self.last
     }
 
+    /// Returns the number that [`Writer::next_sequence`] gives next.
+    pub fn peek_sequence(&self) -> Sequence {
+        Sequence(self.last.0 + 1)
+    }
+
+    /// Returns what was about to be put at a path.
+    pub fn intent(&self, path: &RelPath) -> Result<Option<Intent>, ArchiveError> {
+        Ok(self.intents.get(&key(path)[..])?.and_then(|v| without_format(v.value())))
+    }
+
     /// Returns what is known of a path.
     pub fn get(&self, path: &RelPath) -> Result<Option<Record>, ArchiveError> {
         match self.entries.get(&key(path)[..])? {
@@ -109,6 +119,12 @@ impl<'t> Writer<'t> {
             decode_record(&old, &self.interner).ok_or(ArchiveError::Damaged("a record cannot be read"))?;
         self.live = self.live.saturating_sub(u64::from(old.entry.content.is_live()));
         self.sequences.remove(old.sequence.0)?;
+        Ok(())
+    }
+
+    /// Notes the boot during which this is written.
+    pub fn set_boot(&mut self, boot: &[u8]) -> Result<(), ArchiveError> {
+        self.meta.insert("boot", boot)?;
         Ok(())
     }
 

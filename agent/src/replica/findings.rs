@@ -1,0 +1,202 @@
+//! A [`Finding`] is what a scan saw at a path that differs from the record. Findings become records here: each with the
+//! replica's next counter in the version of every register that changed.
+
+use super::Replica;
+use crate::archive::{ArchiveError, Durable, Writer};
+use crate::core::entry::{AttributeMask, Attributes, Content, Entry, Record, Shown, Stamp, Timestamp};
+use crate::core::path::RelPath;
+use crate::core::version::Sequence;
+
+/// How bad a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The path is left out on purpose, and the user should know.
+    Skipped,
+    /// The path could not be read or written.
+    Failed,
+}
+
+/// A path that could not be dealt with: neither unchanged nor deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub path: RelPath,
+    /// How bad.
+    pub severity: Severity,
+    /// What went wrong, for a person.
+    pub why: String,
+}
+
+/// What a look at a path showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub content: Content,
+    pub attributes: Attributes,
+    pub mtime: Timestamp,
+    pub stamp: Option<Stamp>,
+}
+
+/// What differs from the record.
+#[derive(Debug)]
+pub(super) enum What {
+    /// This stands there.
+    Stands(Seen),
+    /// Nothing stands there.
+    Gone,
+}
+
+/// A difference between the disk and the archive at one path.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub path: RelPath,
+    /// The record that the disk was compared with.
+    pub compared: Option<Sequence>,
+    pub what: What,
+}
+
+/// What became of findings.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// Records with a new sequence number.
+    pub changed: u64,
+    /// Paths whose record was replaced meanwhile: to be looked at again.
+    pub again: Vec<RelPath>,
+}
+
+impl Replica {
+    /// Writes findings to the archive, in one transaction.
+    pub(super) fn write_findings(
+        &self,
+        findings: &[Finding],
+        durable: Durable,
+    ) -> Result<Written, ArchiveError> {
+        let (written, head) = self.archive.write(durable, |w| {
+            let mut written = Written::default();
+            let mut head = Sequence(0);
+            for finding in findings {
+                let old = w.get(&finding.path)?;
+                let stale = old.as_ref().map(|r| r.sequence) != finding.compared;
+                if stale || self.busy.holds(&finding.path) {
+                    written.again.push(finding.path.clone());
+                    continue;
+                }
+                if let Some(sequence) = write_finding(w, finding, old)? {
+                    written.changed += 1;
+                    head = sequence;
+                }
+            }
+            Ok((written, head))
+        })?;
+        if durable == Durable::Yes {
+            self.announce(head);
+        }
+        Ok(written)
+    }
+}
+
+/// Writes one finding; returns its sequence number if the entry changed.
+fn write_finding(
+    w: &mut Writer<'_>,
+    finding: &Finding,
+    old: Option<Record>,
+) -> Result<Option<Sequence>, ArchiveError> {
+    let path = &finding.path;
+    match &finding.what {
+        What::Gone => {
+            let Some(old) = old.filter(|r| r.entry.content.is_live()) else { return Ok(None) };
+            let sequence = w.next_sequence();
+            let entry = old.entry.deleted(w.replica(), sequence);
+            w.put(path, &local(entry, None, sequence))?;
+            Ok(Some(sequence))
+        }
+        What::Stands(seen) => {
+            let shown = Shown { stamp: seen.stamp, mtime: seen.mtime, attributes: seen.attributes };
+            if let Some(intent) = w.intent(path)?.filter(|i| i.entry.content == seen.content) {
+                // What the last owner was about to put here is here: it is the peer's state, not an edit.
+                let sequence = w.next_sequence();
+                let record = Record {
+                    entry: intent.entry,
+                    shown: Some(shown),
+                    sequence,
+                    from: None,
+                    computed: false,
+                    remainder: false,
+                };
+                w.put(path, &record)?;
+                w.clear_intent(path)?;
+                return Ok(Some(sequence));
+            }
+            w.clear_intent(path)?;
+            let Some(old) = old else {
+                let sequence = w.next_sequence();
+                let (content, replica) = (seen.content.clone(), w.replica());
+                let entry = Entry::new(content, seen.attributes, seen.mtime, replica, sequence);
+                w.put(path, &local(entry, Some(shown), sequence))?;
+                return Ok(Some(sequence));
+            };
+            let next = w.peek_sequence();
+            match edited(&old, seen, w, next) {
+                Some(entry) => {
+                    let sequence = w.next_sequence();
+                    w.put(path, &local(entry, Some(shown), sequence))?;
+                    Ok(Some(sequence))
+                }
+                None => {
+                    // The same state under a new stamp: not an edit, and nothing to offer.
+                    w.put(path, &Record { shown: Some(shown), ..old })?;
+                    Ok(None)
+                }
+            }
+        }
+    }
+}
+
+fn local(entry: Entry, shown: Option<Shown>, sequence: Sequence) -> Record {
+    Record { entry, shown, sequence, from: None, computed: false, remainder: false }
+}
+
+/// Returns the entry after the edits that the disk shows; `None` if it shows none.
+fn edited(old: &Record, seen: &Seen, w: &Writer<'_>, counter: Sequence) -> Option<Entry> {
+    let replica = w.replica();
+    let mut entry = old.entry.clone();
+    let Some(shown) = old.shown.filter(|_| old.entry.content.is_live()) else {
+        // It was deleted, and stands again.
+        entry.content = seen.content.clone();
+        entry.content_lineage = entry.content_lineage.bumped(replica, counter);
+        entry.attributes = seen.attributes;
+        entry.vouched = AttributeMask::ALL;
+        entry.attributes_lineage = entry.attributes_lineage.bumped(replica, counter);
+        entry.mtime = seen.mtime;
+        entry.mtime_version = entry.mtime_version.bumped(replica, counter);
+        return Some(entry);
+    };
+    if seen.content != entry.content {
+        entry.content = seen.content.clone();
+        entry.content_lineage = entry.content_lineage.bumped(replica, counter);
+    }
+    let symlink = matches!(seen.content, Content::Symlink { .. });
+    if seen.attributes != shown.attributes && !symlink {
+        // Only what changed on the disk is an edit; what was intended and could not be set stays intended.
+        let (was, is, intended) = (shown.attributes, seen.attributes, entry.attributes);
+        let changed = was.mode ^ is.mode;
+        entry.attributes = Attributes {
+            mode: (intended.mode & !changed) | (is.mode & changed),
+            uid: if was.uid == is.uid { intended.uid } else { is.uid },
+            gid: if was.gid == is.gid { intended.gid } else { is.gid },
+        };
+        entry.vouched = AttributeMask {
+            mode: entry.vouched.mode | changed,
+            owner: entry.vouched.owner || was.uid != is.uid,
+            group: entry.vouched.group || was.gid != is.gid,
+        };
+        entry.attributes_lineage = entry.attributes_lineage.bumped(replica, counter);
+    }
+    if seen.mtime != shown.mtime {
+        entry.mtime = seen.mtime;
+        // A directory's mtime has no version.
+        if !seen.content.is_dir() {
+            entry.mtime_version = entry.mtime_version.bumped(replica, counter);
+        }
+    }
+    (entry != old.entry).then_some(entry)
+}

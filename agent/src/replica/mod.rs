@@ -1,0 +1,15 @@
+//! A [`Replica`] is one directory tree of this host together with its archive. It turns what the disk shows into
+//! records ([`scan`]), and what peers offer into changes of the tree ([`apply`]).
+//!
+//! Scans and commits of several links run at once. What keeps them apart is not a lock over the tree but the
+//! archive: a finding of a scan counts only if the record that it was compared with is still the one in the archive,
+//! and not while a commit holds the path ([`Busy`]).
+
+mod busy;
+mod findings;
+mod open;
+pub mod scan;
+
+pub use busy::{Busy, Held};
+pub use findings::{Problem, Severity};
+pub use open::{Fsync, OpenError, Replica, ReplicaOptions};

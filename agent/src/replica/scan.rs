@@ -1,0 +1,582 @@
+//! A scan compares the disk with the archive and writes what differs: the whole tree ([`Replica::scan_all`]), or
+//! just what capture hinted at ([`Replica::scan_dirty`]).
+//!
+//! Directories are read in parallel; each directory's sorted names are merged with its range of the archive, so the
+//! whole tree is never held in memory. What cannot be read is neither unchanged nor deleted: it becomes a
+//! [`Problem`], and its record stays. Deletions are written last, after [`Guard`] has seen how many there are.
+
+use super::findings::{Finding, Problem, Seen, Severity, What};
+use super::{OpenError, Replica};
+use crate::archive::{ArchiveError, Durable, Snapshot};
+use crate::core::entry::{Content, Kind, Record, Stamp, Timestamp};
+use crate::core::guard::{self, Guard};
+use crate::core::path::{Name, RelPath};
+use crate::fs::{Dir, FileKind, Meta, hash_file, now};
+use rayon::{Scope, ThreadPool};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How many findings go into one transaction.
+const BATCH: usize = 8192;
+/// How many findings wait for the writer before the scanning threads do.
+const QUEUE: usize = 4096;
+
+/// Why a scan ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// The root cannot be read any more.
+    #[error("cannot read the root {root}: nothing is taken for deleted; mount it or mend it and try again")]
+    Root {
+        /// The root.
+        root: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Too much would be deleted.
+    #[error("{root}: {guard}")]
+    Guard {
+        /// The root.
+        root: std::path::PathBuf,
+        /// What is alarming.
+        guard: Guard,
+    },
+    /// The archive failed.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The replica cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// What a scan did.
+#[derive(Debug, Default)]
+pub struct ScanReport {
+    /// Paths that were looked at.
+    pub looked: u64,
+    /// Entries that changed.
+    pub changed: u64,
+    /// Bytes that were hashed.
+    pub hashed: u64,
+    /// What could not be dealt with.
+    pub problems: Vec<Problem>,
+    /// Paths that changed while they were looked at: to be looked at again.
+    pub again: Vec<RelPath>,
+}
+
+/// What capture says of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Look {
+    /// Everything below it too.
+    pub recursive: bool,
+    /// It was reported as written: its content counts even if its stamp is unchanged.
+    pub written: bool,
+}
+
+/// How a scanning thread says what it saw.
+enum Report {
+    Finding(Finding),
+    /// Held back until the guard has seen all of them.
+    Deletion(Finding),
+    Problem(Problem),
+    Again(RelPath),
+    Fatal(ArchiveError),
+}
+
+/// One scan under way.
+struct Walk<'a> {
+    replica: &'a Replica,
+    snapshot: &'a Snapshot,
+    out: crossbeam_channel::Sender<Report>,
+    looked: AtomicU64,
+    hashed: AtomicU64,
+    racy: Duration,
+}
+
+impl Replica {
+    /// Compares the whole tree with the archive. Blocks; not for a thread that serves others.
+    ///
+    /// # Errors
+    /// When the root cannot be read, a guard halts, or the archive fails. Nothing is deleted from the archive then.
+    pub fn scan_all(&self) -> Result<ScanReport, ScanError> {
+        let listing_root = self.dir.open_dir(&RelPath::root()).map_err(|source| self.root_error(source))?;
+        self.run(|walk, scope| walk.directory(scope, listing_root, RelPath::root()), true)
+    }
+
+    /// Looks at what capture hinted at. Blocks.
+    ///
+    /// # Errors
+    /// As for [`Replica::scan_all`].
+    pub fn scan_dirty(&self, dirty: &BTreeMap<RelPath, Look>) -> Result<ScanReport, ScanError> {
+        self.run(
+            |walk, scope| {
+                let mut covered: Option<&RelPath> = None;
+                let mut seen = BTreeSet::new();
+                for (path, look) in dirty {
+                    // In the order of a walk whatever lies below a recursive one follows it.
+                    if covered.is_some_and(|c| path.starts_with(c)) {
+                        continue;
+                    }
+                    if walk.hinted(scope, path, *look, &mut seen) {
+                        covered = Some(path);
+                    }
+                }
+            },
+            false,
+        )
+    }
+
+    fn root_error(&self, source: io::Error) -> ScanError {
+        ScanError::Root { root: self.root.clone(), source }
+    }
+
+    /// Runs the work on the scanning threads and writes what they report.
+    fn run<'a>(
+        &'a self,
+        work: impl for<'s> FnOnce(&'s Walk<'s>, &Scope<'s>) + Send,
+        whole: bool,
+    ) -> Result<ScanReport, ScanError> {
+        let snapshot = self.archive.read()?;
+        let (out, reports) = crossbeam_channel::bounded(QUEUE);
+        let walk = Walk {
+            replica: self,
+            snapshot: &snapshot,
+            out,
+            looked: AtomicU64::new(0),
+            hashed: AtomicU64::new(0),
+            racy: self.capabilities.racy_window(),
+        };
+        let mut report = ScanReport::default();
+        let live = snapshot.live()?;
+        let result = std::thread::scope(|threads| {
+            // The collector owns the receiver: should it fail, the scanning threads do not wait for it.
+            let into = &mut report;
+            let collector = threads.spawn(move || self.collect(reports, into, live, whole));
+            pool().scope(|scope| work(&walk, scope));
+            let (looked, hashed) = (walk.looked.load(Ordering::Relaxed), walk.hashed.load(Ordering::Relaxed));
+            drop(walk);
+            let result = collector.join().expect("the collector does not panic");
+            result.map(|()| (looked, hashed))
+        });
+        let (looked, hashed) = result?;
+        report.looked = looked;
+        report.hashed = hashed;
+        Ok(report)
+    }
+
+    /// Takes the reports of the scanning threads until the last of them is done.
+    fn collect(
+        &self,
+        reports: crossbeam_channel::Receiver<Report>,
+        into: &mut ScanReport,
+        live: u64,
+        whole: bool,
+    ) -> Result<(), ScanError> {
+        let mut batch = Vec::new();
+        let mut deletions = Vec::new();
+        let mut failure = None;
+        for report in reports {
+            match report {
+                Report::Finding(finding) => batch.push(finding),
+                Report::Deletion(finding) => deletions.push(finding),
+                Report::Problem(problem) => into.problems.push(problem),
+                Report::Again(path) => into.again.push(path),
+                // The threads are drained to the end, so that none blocks on a full queue.
+                Report::Fatal(error) => failure = Some(error),
+            }
+            if batch.len() >= BATCH && failure.is_none() {
+                self.store(&batch, Durable::Later, into)?;
+                batch.clear();
+            }
+        }
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+        self.guard(deletions.len() as u64, live, whole)?;
+        batch.append(&mut deletions);
+        if !batch.is_empty() || into.changed > 0 {
+            self.store(&batch, Durable::Yes, into)?;
+        }
+        into.problems.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(())
+    }
+
+    fn store(&self, batch: &[Finding], durable: Durable, into: &mut ScanReport) -> Result<(), ArchiveError> {
+        let written = self.write_findings(batch, durable)?;
+        into.changed += written.changed;
+        into.again.extend(written.again);
+        if durable == Durable::Yes {
+            self.announce(self.archive.read()?.head()?);
+        }
+        Ok(())
+    }
+
+    fn guard(&self, deletions: u64, live: u64, whole: bool) -> Result<(), ScanError> {
+        if deletions == 0 {
+            return Ok(());
+        }
+        let halt = |guard| Err(ScanError::Guard { root: self.root.clone(), guard });
+        let limit = &self.options.max_delete;
+        if limit.emptied_root && (whole || deletions > 1) && deletions > limit.approved {
+            let listing = self.dir.list().map_err(|source| self.root_error(source))?;
+            if listing.entries.is_empty() && live > 0 {
+                return halt(Guard::RootEmptied { entries: live });
+            }
+        }
+        match guard::too_many(deletions, live, limit) {
+            Some(guard) => halt(guard),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The threads that scan, shared by all replicas: their work is waiting for the disk as much as hashing.
+fn pool() -> &'static ThreadPool {
+    static POOL: OnceLock<ThreadPool> = OnceLock::new();
+    POOL.get_or_init(|| {
+        let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|n| format!("scan-{n}"))
+            .build()
+            .expect("a few threads can be started")
+    })
+}
+
+impl<'a> Walk<'a> {
+    fn say(&self, report: Report) {
+        // The receiver is gone only when the collector failed; then nobody wants to know.
+        let _ = self.out.send(report);
+    }
+
+    fn problem(&self, path: &RelPath, severity: Severity, why: impl Into<String>) {
+        self.say(Report::Problem(Problem { path: path.clone(), severity, why: why.into() }));
+    }
+
+    /// Returns the value, or reports the failure of the archive.
+    fn known<T>(&self, result: Result<T, ArchiveError>) -> Option<T> {
+        result.map_err(|error| self.say(Report::Fatal(error))).ok()
+    }
+
+    /// Compares one directory's names with its range of the archive, and starts on its subdirectories.
+    fn directory<'s>(&'s self, scope: &Scope<'s>, dir: Dir, path: RelPath) {
+        let listing = match dir.list() {
+            Ok(listing) => listing,
+            Err(e) => {
+                return self.problem(&path, Severity::Failed, format!("cannot list the directory: {e}"));
+            }
+        };
+        for name in &listing.unusable {
+            let why = format!("holds a name that vfsync cannot handle: {}", name.escape_ascii());
+            self.problem(&path, Severity::Skipped, why);
+        }
+        let Some(known) = self.known(self.snapshot.children(&path)) else { return };
+        if listing.entries.is_empty() && self.was_unmounted(&dir, &path, &known) {
+            let why = "is empty and on another device than before: a file system that is not mounted?";
+            return self.problem(&path, Severity::Failed, why);
+        }
+        let mut known = known.into_iter().peekable();
+        for listed in listing.entries {
+            let Ok(child) = path.join(&listed.name) else {
+                self.problem(&path, Severity::Skipped, "holds a path that is too long for vfsync");
+                continue;
+            };
+            while let Some((gone, record)) = known.next_if(|(k, _)| *k < child) {
+                self.absent(&dir, &gone, &record);
+            }
+            let record = known.next_if(|(k, _)| *k == child).map(|(_, record)| record);
+            if self.replica.options.filter.ignores(&child) {
+                continue;
+            }
+            self.look(scope, &dir, &listed.name, child, record, Look { recursive: true, written: false });
+        }
+        for (gone, record) in known {
+            self.absent(&dir, &gone, &record);
+        }
+    }
+
+    /// Returns whether an empty directory looks like a mount point without its file system.
+    fn was_unmounted(&self, dir: &Dir, path: &RelPath, known: &[(RelPath, Record)]) -> bool {
+        if path.is_root() || !self.replica.same_boot || !known.iter().any(|(_, r)| r.entry.content.is_live())
+        {
+            return false;
+        }
+        let stored = self.known(self.snapshot.get(path)).flatten();
+        let stamp = stored.and_then(|r| r.shown).and_then(|s| s.stamp);
+        match (stamp, dir.self_stat()) {
+            (Some(stamp), Ok(meta)) => stamp.dev != meta.stamp.dev,
+            _ => false,
+        }
+    }
+
+    /// The archive knows a path that the listing did not show.
+    fn absent(&self, dir: &Dir, path: &RelPath, record: &Record) {
+        if !record.entry.content.is_live() || self.replica.options.filter.ignores(path) {
+            return;
+        }
+        let Some(name) = path.name() else { return };
+        match dir.stat(&name) {
+            Ok(None) => self.gone(path, record),
+            // It came, or came back, while the directory was read.
+            Ok(Some(_)) => self.say(Report::Again(path.clone())),
+            Err(e) => self.problem(path, Severity::Failed, format!("cannot look at it: {e}")),
+        }
+    }
+
+    /// A path that stood is gone, and what was below it with it.
+    fn gone(&self, path: &RelPath, record: &Record) {
+        if record.entry.content.is_dir() {
+            self.gone_below(path);
+        }
+        self.deletion(path, record);
+    }
+
+    fn gone_below(&self, path: &RelPath) {
+        let Some(below) = self.known(self.snapshot.below(path)) else { return };
+        for row in below {
+            let Some((child, record)) = self.known(row) else { return };
+            if record.entry.content.is_live() {
+                self.deletion(&child, &record);
+            }
+        }
+    }
+
+    fn deletion(&self, path: &RelPath, record: &Record) {
+        let compared = Some(record.sequence);
+        self.say(Report::Deletion(Finding { path: path.clone(), compared, what: What::Gone }));
+    }
+
+    /// Looks at one name of an open directory.
+    fn look<'s>(
+        &'s self,
+        scope: &Scope<'s>,
+        dir: &Dir,
+        name: &Name,
+        path: RelPath,
+        record: Option<Record>,
+        look: Look,
+    ) {
+        self.looked.fetch_add(1, Ordering::Relaxed);
+        let meta = match dir.stat(name) {
+            Ok(Some(meta)) => meta,
+            Ok(None) => {
+                if let Some(record) = record.filter(|r| r.entry.content.is_live()) {
+                    self.gone(&path, &record);
+                }
+                return;
+            }
+            Err(e) => return self.problem(&path, Severity::Failed, format!("cannot look at it: {e}")),
+        };
+        let live = record.as_ref().filter(|r| r.entry.content.is_live());
+        let was_dir = live.is_some_and(|r| r.entry.content.is_dir());
+        let seen = match meta.kind {
+            FileKind::Dir => return self.look_at_dir(scope, dir, name, path, record, &meta, look),
+            FileKind::File => self.look_at_file(dir, name, &path, live, &meta, look),
+            FileKind::Symlink if self.replica.options.links => self.look_at_link(dir, name, &path, &meta),
+            FileKind::Symlink => None,
+            FileKind::Fifo | FileKind::Socket | FileKind::BlockDevice | FileKind::CharDevice => {
+                let why = match meta.kind {
+                    FileKind::Fifo => "is a named pipe: left out",
+                    FileKind::Socket => "is a socket: left out",
+                    _ => "is a device: left out",
+                };
+                self.problem(&path, Severity::Skipped, why);
+                None
+            }
+        };
+        let Some(seen) = seen else { return };
+        if was_dir {
+            self.gone_below(&path);
+        }
+        self.found(path, record.as_ref(), seen);
+    }
+
+    /// Reports what was seen if it differs from the record.
+    fn found(&self, path: RelPath, record: Option<&Record>, seen: Seen) {
+        let unchanged = record.is_some_and(|r| {
+            r.entry.content == seen.content
+                && r.shown.is_some_and(|s| {
+                    s.mtime == seen.mtime && s.attributes == seen.attributes && s.stamp == seen.stamp
+                })
+        });
+        if !unchanged {
+            let compared = record.map(|r| r.sequence);
+            self.say(Report::Finding(Finding { path, compared, what: What::Stands(seen) }));
+        }
+    }
+
+    fn look_at_dir<'s>(
+        &'s self,
+        scope: &Scope<'s>,
+        dir: &Dir,
+        name: &Name,
+        path: RelPath,
+        record: Option<Record>,
+        meta: &Meta,
+        look: Look,
+    ) {
+        let opened = match dir.open_child_dir(name) {
+            Ok(opened) => opened,
+            Err(e) => {
+                return self.problem(&path, Severity::Failed, format!("cannot open the directory: {e}"));
+            }
+        };
+        if record.as_ref().is_some_and(|r| r.remainder) && self.holds_only_ignored(&opened, &path) {
+            return;
+        }
+        let shown = record.as_ref().and_then(|r| r.shown).and_then(|s| s.stamp);
+        // Another inode under the same name came by a rename, which hints at nothing below it.
+        let known = record.as_ref().is_some_and(|r| r.entry.content.is_dir())
+            && shown.is_some_and(|s| s.ino == meta.stamp.ino);
+        // The ctime and size of a directory say nothing that its mtime and attributes do not.
+        let stamp = Stamp { ctime: Timestamp::default(), mtime: meta.stamp.mtime, size: 0, ..meta.stamp };
+        let seen = Seen {
+            content: Content::Dir,
+            attributes: meta.attributes,
+            mtime: meta.stamp.mtime,
+            stamp: Some(stamp),
+        };
+        self.found(path.clone(), record.as_ref(), seen);
+        if look.recursive || !known {
+            scope.spawn(move |scope| self.directory(scope, opened, path));
+        }
+    }
+
+    /// Returns whether a directory that the peer deleted holds nothing that would make it a new one.
+    fn holds_only_ignored(&self, dir: &Dir, path: &RelPath) -> bool {
+        let Ok(listing) = dir.list() else { return true };
+        listing.entries.iter().all(|listed| {
+            let Ok(child) = path.join(&listed.name) else { return true };
+            self.replica.options.filter.ignores(&child)
+                || match (self.snapshot.get(&child), dir.open_child_dir(&listed.name)) {
+                    (Ok(Some(record)), Ok(opened)) if record.remainder => {
+                        self.holds_only_ignored(&opened, &child)
+                    }
+                    _ => false,
+                }
+        })
+    }
+
+    fn look_at_file(
+        &self,
+        dir: &Dir,
+        name: &Name,
+        path: &RelPath,
+        live: Option<&Record>,
+        meta: &Meta,
+        look: Look,
+    ) -> Option<Seen> {
+        if let Some(record) = live
+            && self.replica.options.fastcheck
+            && !look.written
+            && self.is_untouched(record, meta)
+        {
+            return None;
+        }
+        let hashed = match dir.open_file(name).and_then(|file| hash_file(&file)) {
+            Ok(hashed) => hashed,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.say(Report::Again(path.clone()));
+                return None;
+            }
+            Err(e) => {
+                self.problem(path, Severity::Failed, format!("cannot read it: {e}"));
+                return None;
+            }
+        };
+        self.hashed.fetch_add(hashed.size, Ordering::Relaxed);
+        if hashed.changed {
+            self.say(Report::Again(path.clone()));
+            return None;
+        }
+        let racy = hashed.meta.is_racy(now(), self.racy);
+        Some(Seen {
+            content: Content::File { size: hashed.size, digest: hashed.digest },
+            attributes: hashed.meta.attributes,
+            mtime: hashed.meta.stamp.mtime,
+            stamp: (!racy).then_some(hashed.meta.stamp),
+        })
+    }
+
+    /// Returns whether the file on disk is still the one of the record.
+    fn is_untouched(&self, record: &Record, meta: &Meta) -> bool {
+        let Some(shown) = record.shown else { return false };
+        let same_dev = |s: Stamp| Stamp { dev: meta.stamp.dev, ..s };
+        matches!(record.entry.content.kind(), Some(Kind::File))
+            && shown.attributes == meta.attributes
+            && shown.stamp.is_some_and(|s| {
+                if self.replica.same_boot { s == meta.stamp } else { same_dev(s) == meta.stamp }
+            })
+    }
+
+    fn look_at_link(&self, dir: &Dir, name: &Name, path: &RelPath, meta: &Meta) -> Option<Seen> {
+        match dir.read_link(name) {
+            Ok(target) => Some(Seen {
+                content: Content::Symlink { target },
+                attributes: meta.attributes,
+                mtime: meta.stamp.mtime,
+                stamp: Some(meta.stamp),
+            }),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => {
+                self.say(Report::Again(path.clone()));
+                None
+            }
+            Err(e) => {
+                self.problem(path, Severity::Failed, format!("cannot read the link: {e}"));
+                None
+            }
+        }
+    }
+
+    /// Looks at a path that capture named. Returns whether everything below it was looked at too.
+    fn hinted<'s>(
+        &'s self,
+        scope: &Scope<'s>,
+        path: &RelPath,
+        look: Look,
+        seen: &mut BTreeSet<RelPath>,
+    ) -> bool {
+        if !seen.insert(path.clone()) || self.replica.options.filter.ignores_at_or_above(path) {
+            return false;
+        }
+        let Some((parent, name)) = path.split() else {
+            if look.recursive {
+                match self.replica.dir.open_dir(&RelPath::root()) {
+                    Ok(root) => scope.spawn(move |scope| self.directory(scope, root, RelPath::root())),
+                    Err(e) => self.problem(path, Severity::Failed, format!("cannot open the root: {e}")),
+                }
+            }
+            return look.recursive;
+        };
+        let dir = match self.replica.dir.open_dir(&parent) {
+            Ok(dir) => dir,
+            Err(e) if is_not_there(&e) => {
+                // The directory itself is gone or something else: that is what has to be looked at.
+                return self.hinted(scope, &parent, Look { recursive: true, written: false }, seen);
+            }
+            Err(e) => {
+                self.problem(&parent, Severity::Failed, format!("cannot open the directory: {e}"));
+                return false;
+            }
+        };
+        if !parent.is_root() {
+            let Some(above) = self.known(self.snapshot.get(&parent)) else { return false };
+            if !above.is_some_and(|r| r.entry.content.is_dir()) {
+                // Nobody has looked at the directory yet; it comes with all that is in it.
+                return self.hinted(scope, &parent, Look { recursive: true, written: false }, seen);
+            }
+        }
+        let Some(record) = self.known(self.snapshot.get(path)) else { return false };
+        let recursive = look.recursive || !record.as_ref().is_some_and(|r| r.entry.content.is_dir());
+        self.look(scope, &dir, &name, path.clone(), record, look);
+        recursive
+    }
+}
+
+/// Returns whether a directory could not be opened because it is not there, or is no directory.
+fn is_not_there(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
+}
