@@ -6,3 +6,4 @@ pub mod exit;
 pub mod fs;
 pub mod replica;
 pub mod roots;
+pub mod wire;

@@ -1,0 +1,220 @@
+//! The messages. Both ends send the same ones, but for the opening: the end that dials says [`Hello`], and starts.
+
+use crate::core::entry::Entry;
+use crate::core::filter::Pathspec;
+use crate::core::path::RelPath;
+use crate::core::reconcile::Policy;
+use crate::core::version::{ReplicaId, Sequence};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// Something that an end can do beyond the first version of the protocol. Unknown ones are ignored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capability(pub String);
+
+/// The options of a link, as the end that dials states them. `policy` is written as *that* end sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkOptions {
+    /// How to reconcile.
+    pub policy: Policy,
+    /// What the end that answers has to apply in place of `policy.forbidden`.
+    pub forbidden_at_peer: crate::core::reconcile::Forbidden,
+    /// Owner and group by number and not by name.
+    pub numeric_ids: bool,
+    /// What is ignored.
+    pub ignore: Vec<Pathspec>,
+    /// Exceptions to that.
+    pub ignorenot: Vec<Pathspec>,
+    /// Only these subtrees; empty is all.
+    pub paths: Vec<RelPath>,
+    /// Synchronise symbolic links.
+    pub links: bool,
+    /// Trust stamps.
+    pub fastcheck: bool,
+    /// `max-delete` and its like: percent, count, approved, emptied root.
+    pub max_delete: (u8, Option<u64>, u64, bool),
+    /// `fsync`: 0 batch, 1 file, 2 none.
+    pub fsync: u8,
+    /// `capture`, as it is spelled on the command line.
+    pub capture: String,
+}
+
+/// Opens a session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Who dials.
+    pub replica: ReplicaId,
+    /// A random number of the process: tells oneself from one's clone.
+    pub nonce: u64,
+    /// The root at the far end, as the user wrote it: absolute, or relative to the login's home.
+    pub root: Vec<u8>,
+    /// How to synchronise.
+    pub options: LinkOptions,
+    /// What else this end can do.
+    pub capabilities: Vec<Capability>,
+}
+
+/// Accepts a session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Who answers.
+    pub replica: ReplicaId,
+    /// As in [`Hello`].
+    pub nonce: u64,
+    /// The root, made canonical, to show it.
+    pub root: Vec<u8>,
+    /// What a person should know: an archive that was set aside, say.
+    pub notices: Vec<String>,
+    /// What else this end can do.
+    pub capabilities: Vec<Capability>,
+}
+
+/// What the end that dials wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Start {
+    /// Scan, exchange offers, decide, change nothing.
+    Plan,
+    /// Carry out what the plan showed: the same offers, without a new scan.
+    Execute,
+    /// Scan and carry out.
+    Pass,
+    /// As `Pass`, and then follow what changes until the session ends.
+    Live,
+}
+
+/// Numbers an offer within a session and a direction, from 0 upwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OfferNumber(pub u64);
+
+/// Names of the owner and the group, where the sender has them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Owners {
+    /// Of the user.
+    pub user: Option<String>,
+    /// Of the group.
+    pub group: Option<String>,
+}
+
+/// One entry on its way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Where.
+    pub path: RelPath,
+    /// What the sender has there.
+    pub entry: Entry,
+    /// Whose it is there.
+    pub owners: Owners,
+    /// The whole content of a small file, if the peer may lack it.
+    pub content: Option<Bytes>,
+    /// The receiver asked for it again: it has dealt with it once, and left it open.
+    pub again: bool,
+}
+
+/// Closes a batch of offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Everything up to this number of the sender has now been offered.
+    pub through: Sequence,
+}
+
+/// What an offer did to the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Action {
+    /// Something stands where nothing stood.
+    Create,
+    /// Other content.
+    Update,
+    /// Nothing stands where something stood.
+    Delete,
+    /// Other attributes or another mtime.
+    Props,
+}
+
+/// The answer to an offer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// The state was here already, or a newer one is.
+    Have,
+    /// It is here now (in a plan: would be).
+    Took(Action),
+    /// As `Took`, but something of it could not be done: what.
+    TookPartly(Action, String),
+    /// Both changed. What stands at the receiver, and the path that is in conflict as a whole.
+    Conflict {
+        /// The receiver's state, for a person.
+        here: String,
+        /// The topmost path in conflict.
+        at: RelPath,
+    },
+    /// The receiver's state won by policy.
+    Won,
+    /// It waits for something else that is on its way: its directory, or a resolution.
+    Waits,
+    /// An option forbids it: which.
+    Forbidden(String),
+    /// It did not work: why.
+    Failed(String),
+}
+
+/// Asks for the content of an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Want {
+    /// Which.
+    pub offer: OfferNumber,
+}
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Message {
+    /// The first message of the end that dials.
+    Hello(Box<Hello>),
+    /// The first message of the end that answers.
+    Welcome(Box<Welcome>),
+    /// The session cannot be: why. The last message.
+    Refuse(String),
+    /// What to do now.
+    Start(Start),
+    /// Up to which of your numbers I have dealt with everything; `None`: we never met. `empty`: I have nothing at
+    /// all, so send content along.
+    Position {
+        /// The number.
+        after: Option<Sequence>,
+        /// Nothing stands here.
+        empty: bool,
+    },
+    /// Offer these again; true: with all that lies below.
+    Again(Vec<(RelPath, bool)>),
+    /// Entries, numbered on from the last.
+    Offers(Vec<Offer>),
+    /// A batch of offers is complete.
+    Batch(Batch),
+    /// Answers.
+    Verdicts(Vec<(OfferNumber, Verdict)>),
+    /// Everything up to this number of yours is dealt with, durably.
+    Done(Sequence),
+    /// Send content.
+    Want(Vec<Want>),
+    /// The content of an offer is complete (`true`), or could not be read as it was offered (`false`).
+    DataEnd {
+        /// Which.
+        offer: OfferNumber,
+        /// Whether all of it was sent.
+        complete: bool,
+    },
+    /// So many more bytes of content may be sent.
+    Credit(u64),
+    /// What the scan could not deal with: path, whether it failed (else it is left out), why.
+    Problems(Vec<(RelPath, bool, String)>),
+    /// Tell me when you have nothing left to offer and nothing waits. Numbered.
+    Settle(u64),
+    /// So it is, for the question with this number.
+    Settled(u64),
+    /// I halt: why. The last message.
+    Halt(String),
+    /// The end that dials is done. The last message.
+    Bye,
+    /// Still here.
+    Ping,
+    /// What the far end says of its capture, for a person.
+    Capture(String),
+}

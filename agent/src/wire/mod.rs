@@ -1,0 +1,16 @@
+//! What two replicas say to each other: bytes in, messages out. Pure; `docs/format/wire.md` has the byte tables.
+//!
+//! A frame is a 32-bit big-endian length, a kind byte and a body: a message (postcard), or a piece of a file's
+//! content. Every length and name is checked before it is used.
+
+mod frame;
+mod message;
+
+pub use frame::{Frame, MAX_FRAME, WireError, decode, encode_data, encode_message};
+pub use message::{
+    Action, Batch, Capability, Hello, LinkOptions, Message, Offer, OfferNumber, Owners, Start, Verdict, Want,
+    Welcome,
+};
+
+#[cfg(test)]
+mod tests;

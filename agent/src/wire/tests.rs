@@ -1,0 +1,76 @@
+use super::*;
+use crate::core::entry::{Attributes, Content, Digest, Entry, Timestamp};
+use crate::core::path::RelPath;
+use crate::core::version::{ReplicaId, Sequence};
+use bytes::Bytes;
+use proptest::prelude::*;
+
+fn offer(content: Content, inline: Option<&[u8]>) -> Offer {
+    let attributes = Attributes { mode: 0o644, uid: 0, gid: 0 };
+    Offer {
+        path: RelPath::new(b"a/b").unwrap(),
+        entry: Entry::new(content, attributes, Timestamp::default(), ReplicaId(1), Sequence(1)),
+        owners: Owners::default(),
+        content: inline.map(Bytes::copy_from_slice),
+        again: false,
+    }
+}
+
+fn file(size: u64) -> Content {
+    Content::File { size, digest: Digest([1; 32]) }
+}
+
+fn round(message: Message) -> Result<Frame, WireError> {
+    decode(encode_message(&message))
+}
+
+#[test]
+fn messages_and_data_come_back_as_they_went() {
+    let message = Message::Offers(vec![offer(file(3), Some(b"abc")), offer(Content::Deleted, None)]);
+    assert_eq!(round(message.clone()).unwrap(), Frame::Message(message));
+    let data = decode(encode_data(OfferNumber(7), b"bytes")).unwrap();
+    assert_eq!(data, Frame::Data(OfferNumber(7), Bytes::from_static(b"bytes")));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let with = |change: fn(&mut Offer)| {
+        let mut offer = offer(file(3), None);
+        change(&mut offer);
+        round(Message::Offers(vec![offer]))
+    };
+    assert!(with(|_| {}).is_ok());
+    assert!(with(|o| o.path = RelPath::root()).is_err());
+    assert!(with(|o| o.content = Some(Bytes::from_static(b"four"))).is_err());
+    assert!(with(|o| o.entry.mtime.nanoseconds = 1_000_000_000).is_err());
+    assert!(with(|o| o.entry.attributes.mode = 0o10000).is_err());
+    assert!(with(|o| o.entry.content = Content::Symlink { target: [0].into() }).is_err());
+    assert!(with(|o| o.entry.content_lineage = Default::default()).is_err());
+    assert!(decode(Bytes::new()).is_err());
+    assert!(decode(Bytes::from_static(&[9, 1, 2])).is_err());
+    assert!(decode(Bytes::from_static(&[1, 1, 2])).is_err());
+}
+
+#[test]
+fn a_path_that_leaves_the_root_cannot_be_decoded() {
+    let mut frame = encode_message(&Message::Offers(vec![offer(Content::Dir, None)])).to_vec();
+    let at = frame.windows(3).position(|w| w == b"a/b").unwrap();
+    frame[at..at + 3].copy_from_slice(b"../");
+    assert!(decode(frame.into()).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = decode(bytes.into());
+    }
+
+    #[test]
+    fn any_damage_is_answered(at in 0usize..200, byte in any::<u8>()) {
+        let message = Message::Offers(vec![offer(file(3), Some(b"abc")), offer(Content::Deleted, None)]);
+        let mut frame = encode_message(&message).to_vec();
+        let at = at % frame.len();
+        frame[at] = byte;
+        let _ = decode(frame.into());
+    }
+}
