@@ -7,3 +7,4 @@ pub mod fs;
 pub mod replica;
 pub mod roots;
 pub mod wire;
+pub mod transport;
