@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::exec;
 
@@ -26,6 +26,32 @@ impl Apt {
     /// Returns an apt that reads the machine's package sources and keeps everything else below `home`.
     pub fn of_this_machine(home: &Path) -> Result<Self> {
         Self::new(home, Vec::new())
+    }
+
+    /// Returns an apt that reads other suites of Debian, from the mirror that the machine uses, and keeps everything
+    /// else below `home`. What it gets is for guests, not for this machine.
+    pub fn of_suites(home: &Path, suites: &[Suite]) -> Result<Self> {
+        let keyring = Path::new("/usr/share/keyrings/debian-archive-keyring.gpg");
+        ensure!(
+            keyring.exists(),
+            "{} is missing: the package debian-archive-keyring has it",
+            keyring.display()
+        );
+        let mirror = mirror();
+        let line = |suite: &Suite| {
+            let security = if suite.security { "-security" } else { "" };
+            format!("deb [signed-by={}] {mirror}{security} {} main\n", keyring.display(), suite.name)
+        };
+        fs::create_dir_all(home).with_context(|| format!("cannot create {}", home.display()))?;
+        let list = home.join("sources.list");
+        fs::write(&list, suites.iter().map(line).collect::<String>())
+            .with_context(|| format!("cannot write {}", list.display()))?;
+        let mut sources = vec!["-o".into(), OsString::from("Dir::Etc::sourcelist=")];
+        sources[1].push(&list);
+        for option in ["Dir::Etc::sourceparts=-", "Dir::Etc::preferencesparts=-", "Acquire::Languages=none"] {
+            sources.extend(["-o".into(), option.into()]);
+        }
+        Self::new(home, sources)
     }
 
     fn new(home: &Path, sources: Vec<OsString>) -> Result<Self> {
@@ -87,20 +113,76 @@ impl Apt {
         Ok(wanted.into_iter().map(|(name, version)| format!("{name} {version}")).collect())
     }
 
+    /// Returns the one package that a package such as `linux-image-amd64` stands for.
+    pub fn stands_for(&self, package: &str, prefix: &str) -> Result<String> {
+        self.update()?;
+        let text = exec::read(self.command("apt-cache").args(["depends", package]))
+            .with_context(|| format!("there is no package {package}"))?;
+        let mut names = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+        let name = names.find(|name| name.starts_with(prefix));
+        name.map(str::to_owned).with_context(|| format!("{package} depends on no {prefix}*:\n{text}"))
+    }
+
+    /// Downloads one package without what it depends on, unpacks it and returns its name with the version.
+    pub fn unpack_alone(&self, package: &str, into: &Path) -> Result<String> {
+        self.update()?;
+        let dir = self.home.join("cache/archives");
+        exec::quietly(self.command("apt-get").current_dir(&dir).args(["-q", "download", package]))
+            .with_context(|| format!("cannot download {package}"))?;
+        let deb = newest(&dir, &format!("{package}_"))?;
+        unpack_deb(&deb, into)?;
+        let version = exec::read(Command::new("dpkg-deb").arg("-f").arg(&deb).arg("Version"))?;
+        fs::remove_file(&deb).with_context(|| format!("cannot remove {}", deb.display()))?;
+        Ok(format!("{package} {}", version.trim()))
+    }
+
     fn archive(&self, name: &str, version: &str) -> Result<PathBuf> {
         // apt writes "1:2.3" as "1%3a2.3" in file names.
         let start = format!("{name}_{}_", version.replace(':', "%3a"));
-        let dir = self.home.join("cache/archives");
-        for entry in fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))? {
-            let entry = entry.with_context(|| format!("cannot list {}", dir.display()))?;
-            let file = entry.file_name();
-            let file = file.to_string_lossy();
-            if file.starts_with(&start) && file.ends_with(".deb") {
-                return Ok(entry.path());
-            }
-        }
-        bail!("apt downloaded no file {start}*.deb to {}", dir.display())
+        newest(&self.home.join("cache/archives"), &start)
     }
+}
+
+/// A suite of Debian.
+#[derive(Clone, Copy, Debug)]
+pub struct Suite {
+    /// Its name in the archive.
+    pub name: &'static str,
+    /// Whether it lies in the archive of security updates.
+    pub security: bool,
+}
+
+/// Returns the address of Debian's archive: that of the machine's own sources, which may be a mirror near by.
+fn mirror() -> String {
+    let mut texts = vec![fs::read_to_string("/etc/apt/sources.list").unwrap_or_default()];
+    if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
+        let paths = entries.flatten().map(|entry| entry.path());
+        let used = paths.filter(|p| p.extension().is_some_and(|e| e == "sources" || e == "list"));
+        texts.extend(used.filter_map(|path| fs::read_to_string(path).ok()));
+    }
+    mirror_in(&texts.join("\n")).unwrap_or_else(|| "http://deb.debian.org/debian".to_owned())
+}
+
+/// Returns the first address of Debian's own archive in the text of package sources of either format.
+fn mirror_in(sources: &str) -> Option<String> {
+    let lines = sources.lines().filter(|line| line.starts_with("deb ") || line.starts_with("URIs:"));
+    let mut words = lines.flat_map(str::split_whitespace).map(|word| word.trim_end_matches('/'));
+    words.find(|word| word.contains("://") && word.ends_with("/debian")).map(str::to_owned)
+}
+
+/// Returns the newest package file in `dir` whose name has this start.
+fn newest(dir: &Path, start: &str) -> Result<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))? {
+        let entry = entry.with_context(|| format!("cannot list {}", dir.display()))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(start) && name.ends_with(".deb") {
+            found.push((entry.metadata().and_then(|m| m.modified()).ok(), entry.path()));
+        }
+    }
+    let newest = found.into_iter().max();
+    newest.map(|(_, path)| path).with_context(|| format!("apt left no {start}*.deb in {}", dir.display()))
 }
 
 /// Unpacks one Debian package.
@@ -139,5 +221,17 @@ mod tests {
                 ("rust-web-src".to_owned(), "1.96.0+dfsg1-1".to_owned())
             ]
         );
+    }
+
+    #[test]
+    fn the_mirror_is_found_in_both_formats_of_sources() {
+        let new =
+            "Types: deb\n# http://old.example/debian\nURIs: http://near.example/debian/\nSuites: bookworm\n";
+        assert_eq!(mirror_in(new).as_deref(), Some("http://near.example/debian"));
+        let old = "# deb http://no.example/debian x main\n\
+            deb [signed-by=/k.gpg] http://x.example/debian-security b main\n\
+            deb https://y.example/debian bookworm main\n";
+        assert_eq!(mirror_in(old).as_deref(), Some("https://y.example/debian"));
+        assert_eq!(mirror_in("deb https://apt.example/node x main\n"), None);
     }
 }

@@ -2,7 +2,14 @@
 
 pub mod apt;
 pub mod build;
+pub mod cpio;
 pub mod exec;
+pub mod initramfs;
+pub mod kernel;
+pub mod kit;
+pub mod kmod;
 pub mod place;
 pub mod setup;
+pub mod sshd;
 pub mod toolchain;
+pub mod vm;

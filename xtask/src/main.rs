@@ -1,12 +1,14 @@
 //! `cargo xtask`: everything a developer or CI does with vfsync.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use xtask::{
     build::{self, Profile},
+    kernel::Kernel,
     setup,
+    vm::{Disk, Preempt},
 };
 
 /// Everything a developer or CI does with vfsync.
@@ -24,6 +26,9 @@ enum Task {
         /// Only these parts.
         #[arg(long, value_name = "PART", value_enum, value_delimiter = ',')]
         only: Vec<setup::Part>,
+        /// Every kernel of the test matrix, not only Debian 12's.
+        #[arg(long)]
+        all_kernels: bool,
     },
     /// Builds one static binary with the eBPF programs inside: target/dist/vfsync.
     Build {
@@ -37,6 +42,41 @@ enum Task {
         #[arg(long)]
         debug: bool,
     },
+    /// Boots a kernel in QEMU with vfsync in it, and runs a command or a shell there.
+    Vm(Vm),
+}
+
+#[derive(Args)]
+struct Vm {
+    /// The kernel.
+    #[arg(long, value_enum, default_value = "6.1")]
+    kernel: Kernel,
+    /// The preemption mode, where not the kernel's own.
+    #[arg(long, value_enum)]
+    preempt: Option<Preempt>,
+    /// A disk with this file system, mounted on /mnt/KIND.
+    #[arg(long, value_enum)]
+    disk: Vec<Disk>,
+    /// An argument for the kernel, such as lsm=bpf.
+    #[arg(long, value_name = "ARG")]
+    append: Vec<String>,
+    /// One more executable file: where it is and where it goes.
+    #[arg(long, value_name = "FILE:PLACE", value_parser = file_and_place)]
+    file: Vec<(PathBuf, String)>,
+    /// How many seconds the command may take.
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+    limit: u64,
+    /// Takes target/dist/vfsync as it is, or none, instead of building it.
+    #[arg(long)]
+    no_build: bool,
+    /// The command; none: a shell.
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+fn file_and_place(text: &str) -> Result<(PathBuf, String), String> {
+    let (file, place) = text.split_once(':').ok_or("FILE:PLACE is wanted")?;
+    Ok((file.into(), place.to_owned()))
 }
 
 fn main() -> ExitCode {
@@ -51,17 +91,41 @@ fn main() -> ExitCode {
 
 fn perform(task: Task) -> Result<ExitCode> {
     match task {
-        Task::Setup { only } => setup::run(&only)?,
+        Task::Setup { only, all_kernels } => {
+            let kernels: &[Kernel] = if all_kernels { &Kernel::ALL } else { &[Kernel::V6_1] };
+            setup::run(&only, kernels)?;
+        }
+        Task::Vm(args) => return vm(args),
         Task::Build { debug } => {
-            setup::run(&[setup::Part::Ebpf])?;
+            setup::run(&[setup::Part::Ebpf], &[])?;
             println!("{}", build::dist(profile(debug))?.display());
         }
         Task::BuildEbpf { debug } => {
-            setup::run(&[setup::Part::Ebpf])?;
+            setup::run(&[setup::Part::Ebpf], &[])?;
             println!("{}", build::ebpf(profile(debug))?.display());
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn vm(args: Vm) -> Result<ExitCode> {
+    setup::run(&[setup::Part::Vm], &[args.kernel])?;
+    let binary = build::binary();
+    if !args.no_build {
+        setup::run(&[setup::Part::Ebpf], &[])?;
+        build::dist(Profile::Release)?;
+    }
+    let vm = xtask::vm::Vm {
+        preempt: args.preempt,
+        append: args.append,
+        disks: args.disk,
+        vfsync: binary.exists().then_some(binary),
+        files: args.file,
+        limit: Duration::from_secs(args.limit),
+        ..xtask::vm::Vm::new(args.kernel)
+    };
+    let finished = if args.command.is_empty() { vm.shell()? } else { vm.run_shown(&args.command.join(" "))? };
+    Ok(u8::try_from(finished.code).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 fn profile(debug: bool) -> Profile {

@@ -7,7 +7,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -16,8 +16,10 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     apt::Apt,
-    exec, place,
-    setup::{Kit, say},
+    exec,
+    kit::{self, Kit},
+    place,
+    setup::say,
 };
 
 /// Releases of the linker and its peers differ in the BTF they write: one that is known to work.
@@ -49,7 +51,8 @@ pub fn set_up() -> Result<()> {
     compiler.ensure("eBPF compiler", |dir| {
         let apt = Apt::of_this_machine(&home.join("apt"))?;
         let mut brought = apt.unpack(&["rustc-web", "rust-web-src"], dir)?;
-        write_wrapper(dir)?;
+        // It finds its library source by itself; bpf-linker, which it starts, loads the same LLVM.
+        kit::write_wrapper(dir, &dir.join("usr/bin/rustc"), &dir.join("rustc"))?;
         let llvm = llvm_version(&dir.join("rustc"))?;
         link_llvm(dir, llvm)?;
         brought.sort_by_key(|package| !package.starts_with("rustc-web "));
@@ -115,24 +118,6 @@ fn install_linker(cargo: &Path, into: &Path) -> Command {
 fn remove_build(dir: &Path) -> Result<()> {
     let build = dir.join("build");
     fs::remove_dir_all(&build).with_context(|| format!("cannot remove {}", build.display()))
-}
-
-/// Writes `rustc`: the unpacked compiler with the unpacked libraries. It finds its library source by itself.
-fn write_wrapper(dir: &Path) -> Result<()> {
-    let libraries = dir.join("usr/lib").join(place::multiarch());
-    let compiler = dir.join("usr/bin/rustc");
-    ensure!(compiler.exists(), "the package rustc-web holds no usr/bin/rustc");
-    let script = format!(
-        "#!/bin/sh\n\
-         # bpf-linker, which this compiler starts, loads the same LLVM.\n\
-         LD_LIBRARY_PATH='{}' exec '{}' \"$@\"\n",
-        libraries.display(),
-        compiler.display()
-    );
-    let wrapper = dir.join("rustc");
-    fs::write(&wrapper, script).with_context(|| format!("cannot write {}", wrapper.display()))?;
-    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("cannot make {} executable", wrapper.display()))
 }
 
 fn llvm_version(rustc: &Path) -> Result<u32> {
