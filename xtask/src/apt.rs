@@ -113,14 +113,13 @@ impl Apt {
         Ok(wanted.into_iter().map(|(name, version)| format!("{name} {version}")).collect())
     }
 
-    /// Returns the one package that a package such as `linux-image-amd64` stands for.
-    pub fn stands_for(&self, package: &str, prefix: &str) -> Result<String> {
+    /// Returns the packages that a package depends on, first alternatives only.
+    pub fn depends(&self, package: &str) -> Result<Vec<String>> {
         self.update()?;
         let text = exec::read(self.command("apt-cache").args(["depends", package]))
             .with_context(|| format!("there is no package {package}"))?;
-        let mut names = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
-        let name = names.find(|name| name.starts_with(prefix));
-        name.map(str::to_owned).with_context(|| format!("{package} depends on no {prefix}*:\n{text}"))
+        let names = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+        Ok(names.map(str::to_owned).collect())
     }
 
     /// Downloads one package without what it depends on, unpacks it and returns its name with the version.

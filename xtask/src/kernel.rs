@@ -57,19 +57,21 @@ impl Kernel {
     }
 
     fn kit(self) -> Kit {
-        Kit::new(&format!("kernel-{}", self.name()), "linux-image-cloud-amd64, 1")
+        Kit::new(&format!("kernel-{}", self.name()), "linux-image-cloud-amd64, 2")
     }
 
     /// Downloads and unpacks the kernel, unless it is there.
     pub fn set_up(self) -> Result<()> {
         self.kit().ensure(&format!("kernel {self}"), |dir| {
             let apt = Apt::of_suites(&place::tools().join(format!("apt-{}", self.name())), &self.suites())?;
-            let image = apt.stands_for("linux-image-cloud-amd64", "linux-image-")?;
+            let meta = "linux-image-cloud-amd64";
+            let image = apt.depends(meta)?.into_iter().find(|name| name.starts_with("linux-image-"));
+            let image = image.with_context(|| format!("{meta} depends on no kernel"))?;
+            let release = image.trim_start_matches("linux-image-");
             let mut brought = vec![apt.unpack_alone(&image, dir)?];
-            // From 6.19 on Debian ships the modules in a package of their own.
-            if modules_folder(dir).is_none() {
-                let modules = image.replacen("linux-image-", "linux-modules-", 1);
-                brought.push(apt.unpack_alone(&modules, dir)?);
+            // Newer releases split a kernel over several packages of one version.
+            for part in apt.depends(&image)?.iter().filter(|name| name.ends_with(release)) {
+                brought.push(apt.unpack_alone(part, dir)?);
             }
             Ok(brought)
         })
@@ -81,7 +83,9 @@ impl Kernel {
         let dir = kit.require(&format!("kernel {self}"), "vm")?;
         let modules = modules_folder(dir).with_context(|| format!("{} holds no modules", dir.display()))?;
         let release = modules.file_name().expect("a folder has a name").to_string_lossy().into_owned();
-        let image = dir.join("boot").join(format!("vmlinuz-{release}"));
+        let places = [dir.join("boot").join(format!("vmlinuz-{release}")), modules.join("vmlinuz")];
+        let image = places.into_iter().find(|path| path.exists());
+        let image = image.with_context(|| format!("{} holds no vmlinuz", dir.display()))?;
         Ok(KernelFiles { image, modules, release })
     }
 }

@@ -39,11 +39,16 @@ impl Kit {
         (recipe == self.recipe).then(|| contents.trim_end().to_owned())
     }
 
+    /// Returns the folder if it is complete, and else says how to fill it.
+    pub fn require(&self, what: &str, part: &str) -> Result<&Path> {
+        ensure!(self.contents().is_some(), "{what} is missing: run `cargo xtask setup --only {part}`");
+        Ok(&self.dir)
+    }
+
     /// Fills the folder unless its stamp says that it is complete. `fill` starts from an empty folder and returns
     /// what it brought.
     pub fn ensure(&self, what: &str, fill: impl FnOnce(&Path) -> Result<Vec<String>>) -> Result<()> {
-        if let Some(contents) = self.contents() {
-            say(format_args!("{what}: there ({})", contents.lines().next().unwrap_or_default()));
+        if self.contents().is_some() {
             return Ok(());
         }
         say(format_args!("{what}: fetching into {}", self.dir.display()));
@@ -65,12 +70,20 @@ impl Kit {
     fn stamp(&self) -> PathBuf {
         self.dir.join(".stamp")
     }
+}
 
-    /// Returns the folder if it is complete, and else says how to fill it.
-    pub fn require(&self, what: &str, part: &str) -> Result<&Path> {
-        ensure!(self.contents().is_some(), "{what} is missing: run `cargo xtask setup --only {part}`");
-        Ok(&self.dir)
+/// Returns the complete kits in the tools folder: name, and the first thing that each holds.
+pub fn list() -> Result<Vec<(String, String)>> {
+    let tools = place::tools();
+    let mut kits = Vec::new();
+    for entry in fs::read_dir(&tools).with_context(|| format!("cannot list {}", tools.display()))? {
+        let entry = entry.with_context(|| format!("cannot list {}", tools.display()))?;
+        let Ok(stamp) = fs::read_to_string(entry.path().join(".stamp")) else { continue };
+        let first = stamp.lines().nth(1).unwrap_or_default();
+        kits.push((entry.file_name().to_string_lossy().into_owned(), first.to_owned()));
     }
+    kits.sort();
+    Ok(kits)
 }
 
 /// Writes `bin/NAME` for each program: a script that starts it with the libraries unpacked beside it.

@@ -97,11 +97,11 @@ fn perform(task: Task) -> Result<ExitCode> {
         }
         Task::Vm(args) => return vm(args),
         Task::Build { debug } => {
-            setup::run(&[setup::Part::Ebpf], &[])?;
+            setup::bring(&[setup::Part::Ebpf], &[])?;
             println!("{}", build::dist(profile(debug))?.display());
         }
         Task::BuildEbpf { debug } => {
-            setup::run(&[setup::Part::Ebpf], &[])?;
+            setup::bring(&[setup::Part::Ebpf], &[])?;
             println!("{}", build::ebpf(profile(debug))?.display());
         }
     }
@@ -109,10 +109,10 @@ fn perform(task: Task) -> Result<ExitCode> {
 }
 
 fn vm(args: Vm) -> Result<ExitCode> {
-    setup::run(&[setup::Part::Vm], &[args.kernel])?;
+    setup::bring(&[setup::Part::Vm], &[args.kernel])?;
     let binary = build::binary();
     if !args.no_build {
-        setup::run(&[setup::Part::Ebpf], &[])?;
+        setup::bring(&[setup::Part::Ebpf], &[])?;
         build::dist(Profile::Release)?;
     }
     let vm = xtask::vm::Vm {

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::{kernel::Kernel, place, sshd, toolchain, vm};
+use crate::{kernel::Kernel, kit, place, sshd, toolchain, vm};
 
 /// A part of the set-up that can be asked for alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,8 +21,18 @@ pub enum Part {
     Vm,
 }
 
-/// Brings the parts named, or all of them.
+/// Brings the parts named, or all of them, and says what there is then.
 pub fn run(only: &[Part], kernels: &[Kernel]) -> Result<()> {
+    bring(only, kernels)?;
+    say(format_args!("in {}:", place::tools().display()));
+    for (name, holds) in kit::list()? {
+        say(format_args!("  {name:<12} {holds}"));
+    }
+    Ok(())
+}
+
+/// Brings the parts named, or all of them; says nothing of what is there.
+pub fn bring(only: &[Part], kernels: &[Kernel]) -> Result<()> {
     let wanted = |part| only.is_empty() || only.contains(&part);
     let _lock = lock()?;
     if wanted(Part::Ebpf) {

@@ -119,7 +119,10 @@ fn perform() -> Result<ExitStatus> {
     loop {
         match wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid.as_raw_nonzero().get() == child => {
-                tcdrain(&port)?;
+                // The end of a shell hangs its terminal up: then there is nothing to wait for.
+                if !interactive {
+                    tcdrain(&port)?;
+                }
                 return Ok(ExitStatus::from_raw(status.as_raw()));
             }
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
