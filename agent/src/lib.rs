@@ -6,5 +6,5 @@ pub mod exit;
 pub mod fs;
 pub mod replica;
 pub mod roots;
-pub mod wire;
 pub mod transport;
+pub mod wire;

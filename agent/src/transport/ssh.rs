@@ -6,13 +6,7 @@
 
 mod master;
 
-use std::{
-    ffi::OsString,
-    fmt,
-    os::{fd::AsFd, unix::ffi::OsStringExt},
-    sync::Arc,
-    time::Duration,
-};
+use std::{ffi::OsString, fmt, os::fd::AsFd, path::PathBuf, sync::Arc, time::Duration};
 
 use openssh::{Session, Stdio};
 use tempfile::TempDir;
@@ -50,9 +44,9 @@ impl fmt::Display for SshTarget {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SshOptions {
     /// The program that connects, `ssh` unless the user names another. It must know OpenSSH's control sockets.
-    pub sshcmd: String,
-    /// More arguments for it, in one string as Unison takes them: see [`split_words`].
-    pub sshargs: String,
+    pub sshcmd: PathBuf,
+    /// More arguments for it. Where they and vfsync's own say different things, these win.
+    pub sshargs: Vec<OsString>,
     /// The vfsync at the far end, `vfsync` unless the user names another. The login shell there reads it.
     pub servercmd: String,
     /// How long the host may take to answer. Answering ssh's questions does not count.
@@ -62,8 +56,8 @@ pub struct SshOptions {
 impl Default for SshOptions {
     fn default() -> SshOptions {
         SshOptions {
-            sshcmd: "ssh".to_owned(),
-            sshargs: String::new(),
+            sshcmd: PathBuf::from("ssh"),
+            sshargs: Vec::new(),
             servercmd: "vfsync".to_owned(),
             connect_timeout: Duration::from_secs(20),
         }
@@ -157,23 +151,6 @@ impl SshLink {
     }
 }
 
-/// Splits a string into words as Unison does: at spaces, a backslash takes the next byte as it is, quotes mean
-/// nothing.
-pub fn split_words(text: &str) -> Vec<OsString> {
-    let mut words = Vec::new();
-    let mut word: Option<Vec<u8>> = None;
-    let mut bytes = text.bytes().peekable();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b' ' => words.extend(word.take()),
-            b'\\' => word.get_or_insert_default().push(bytes.next().unwrap_or(byte)),
-            byte => word.get_or_insert_default().push(byte),
-        }
-    }
-    words.extend(word);
-    words.into_iter().map(OsString::from_vec).collect()
-}
-
 /// Returns `arg` so that any shell at the far end takes it as one word.
 fn quoted(arg: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@,+".contains(c);
@@ -186,15 +163,6 @@ fn quoted(arg: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn arguments_are_split_as_unison_splits_them() {
-        let words =
-            |text| split_words(text).into_iter().map(|w| w.into_string().unwrap()).collect::<Vec<_>>();
-        assert_eq!(words("-C  -i /root/a\\ key "), ["-C", "-i", "/root/a key"]);
-        assert_eq!(words(r#"-o "X Y" \\"#), ["-o", "\"X", "Y\"", "\\"]);
-        assert_eq!(words(" "), [""; 0]);
-    }
 
     #[test]
     fn a_word_stays_one_word_in_the_shell_there() {

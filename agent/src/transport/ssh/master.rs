@@ -16,7 +16,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
-use super::{SshOptions, SshTarget, split_words};
+use super::{SshOptions, SshTarget};
 use crate::transport::{
     error::{ConnectFailure, TransportError},
     far_end::LastWords,
@@ -42,7 +42,7 @@ pub(super) async fn start(
     let mut command = command(target, options, &socket);
     let mut child = command.spawn().map_err(|source| TransportError::NoSsh {
         peer: peer.clone(),
-        program: options.sshcmd.clone(),
+        program: options.sshcmd.display().to_string(),
         source,
     })?;
     let stderr = child.stderr.take().expect("standard error is piped");
@@ -70,7 +70,7 @@ fn command(target: &SshTarget, options: &SshOptions, socket: &Path) -> Command {
     let mut command = Command::new(&options.sshcmd);
     // ssh takes the first of several -o, and the last of several -S: what has to be ours stands before the user's
     // arguments or behind them accordingly, and of the rest the user's win.
-    command.args(["-o", PERSIST]).args(split_words(&options.sshargs)).args(["-M", "-N", "-S"]).arg(socket);
+    command.args(["-o", PERSIST]).args(&options.sshargs).args(["-M", "-N", "-S"]).arg(socket);
     command.arg("-o").arg(format!("ConnectTimeout={}", options.connect_timeout.as_secs().max(1)));
     // A host that vanishes without a word is noticed within a minute.
     command.args(["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"]);
