@@ -2,8 +2,10 @@
 
 pub mod archive;
 pub mod core;
+pub mod environment;
 pub mod exit;
 pub mod fs;
+pub mod options;
 pub mod replica;
 pub mod roots;
 pub mod transport;

@@ -1,0 +1,63 @@
+//! What the environment says, read once at the start: where things lie when nothing else says so.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// What the environment variables mean.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Environment {
+    /// Where archives lie if no option says otherwise; `None` if there is no home.
+    pub state_dir: Option<PathBuf>,
+    /// Where Unison keeps profiles; `None` if there is no home.
+    pub unison_dir: Option<PathBuf>,
+    /// Whether colours are unwanted everywhere.
+    pub no_color: bool,
+}
+
+impl Environment {
+    /// Reads the environment of this process.
+    pub fn read() -> Environment {
+        Environment::from_lookup(|name| std::env::var_os(name), rustix::process::geteuid().is_root())
+    }
+
+    fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Environment {
+        let set = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let dir = |name: &str| set(name).map(PathBuf::from);
+        // The XDG specification has relative values ignored.
+        let xdg_state = dir("XDG_STATE_HOME").filter(|path| path.is_absolute());
+        let home = dir("HOME");
+        let of_user = || xdg_state.or_else(|| Some(home.as_ref()?.join(".local/state")));
+        let state_dir = dir("VFSYNC_STATE_DIR").or_else(|| match is_root {
+            true => Some("/var/lib/vfsync".into()),
+            false => of_user().map(|state| state.join("vfsync")),
+        });
+        let unison_dir = dir("UNISON").or_else(|| Some(home.as_ref()?.join(".unison")));
+        Environment { state_dir, unison_dir, no_color: set("NO_COLOR").is_some() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(vars: &[(&str, &str)], is_root: bool) -> Environment {
+        let find = |name: &str| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| v.into());
+        Environment::from_lookup(find, is_root)
+    }
+
+    #[test]
+    fn state_lies_where_the_environment_says_and_else_where_it_belongs() {
+        let state = |vars, is_root| read(vars, is_root).state_dir.map(|p| p.display().to_string());
+        assert_eq!(state(&[("HOME", "/root")], true).as_deref(), Some("/var/lib/vfsync"));
+        assert_eq!(state(&[("HOME", "/h")], false).as_deref(), Some("/h/.local/state/vfsync"));
+        assert_eq!(state(&[("HOME", "/h"), ("XDG_STATE_HOME", "/s")], false).as_deref(), Some("/s/vfsync"));
+        assert_eq!(
+            state(&[("HOME", "/h"), ("XDG_STATE_HOME", "s")], false).as_deref(),
+            Some("/h/.local/state/vfsync")
+        );
+        assert_eq!(state(&[("VFSYNC_STATE_DIR", "/v"), ("HOME", "/h")], true).as_deref(), Some("/v"));
+        assert_eq!(state(&[("VFSYNC_STATE_DIR", "")], false), None);
+        let unison = read(&[("HOME", "/h"), ("UNISON", "/u"), ("NO_COLOR", "1")], false);
+        assert_eq!((unison.unison_dir, unison.no_color), (Some("/u".into()), true));
+    }
+}

@@ -1,0 +1,386 @@
+//! From settings to [`Options`]: each setting is applied to a draft, in order; then what needs all of them is settled.
+
+use super::setting::Followed;
+use super::*;
+use super::{table::Kind, value};
+use crate::environment::Environment;
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+/// How many roots a command takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootsWanted {
+    /// Two.
+    Pair,
+    /// Two, or more: the first is linked to each of the others.
+    Star,
+}
+
+/// What has been said so far, not yet settled.
+struct Draft {
+    options: Options,
+    written_roots: Vec<(OsString, Origin)>,
+    force: Option<Setting>,
+    prefer: Option<Setting>,
+    forbidding: Vec<Setting>,
+    log: Option<bool>,
+    logfile: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
+}
+
+impl Options {
+    /// Turns settings into what they mean. Profiles come first, the command line after them.
+    pub fn from_settings(
+        settings: &[Setting],
+        wanted: RootsWanted,
+        environment: &Environment,
+    ) -> Result<Options, OptionError> {
+        let mut draft = Draft::new();
+        for setting in settings {
+            match setting.check_status()? {
+                Followed::Apply => draft.apply(setting)?,
+                Followed::Notice(line) => draft.options.notices.push(line),
+                Followed::Already => {}
+            }
+        }
+        draft.settle(wanted, environment)
+    }
+}
+
+impl Draft {
+    fn new() -> Draft {
+        let attributes =
+            AttributeOptions { perms: 0o1777, owner: false, group: false, numeric_ids: false, times: false };
+        Draft {
+            options: Options {
+                roots: Vec::new(),
+                replica: ReplicaOptions {
+                    fastcheck: FastCheck::Stamps,
+                    links: SymbolicLinks::Synchronise,
+                    mountpoints: Vec::new(),
+                    confirm_big_delete: true,
+                    max_delete: MaxDelete::Default,
+                    confirm_deletes: None,
+                    fsync: Fsync::Batch,
+                    capture: CaptureChoice::Auto,
+                    max_threads: None,
+                },
+                policy: Policy {
+                    paths: Vec::new(),
+                    ignore: Vec::new(),
+                    ignorenot: Vec::new(),
+                    attributes,
+                    prefer: None,
+                    force: None,
+                    forbidden: Vec::new(),
+                },
+                ssh: SshOptions { command: "ssh".into(), args: Vec::new(), server_command: "vfsync".into() },
+                command: CommandOptions {
+                    batch: false,
+                    verbosity: Verbosity::Normal,
+                    json: false,
+                    color: None,
+                    dry_run: false,
+                    test_server: false,
+                    repeat: Repeat::Once,
+                    retry: 0,
+                    logfile: None,
+                    state_dir: PathBuf::new(),
+                },
+                notices: Vec::new(),
+            },
+            written_roots: Vec::new(),
+            force: None,
+            prefer: None,
+            forbidding: Vec::new(),
+            log: None,
+            logfile: None,
+            state_dir: None,
+        }
+    }
+
+    fn apply(&mut self, setting: &Setting) -> Result<(), OptionError> {
+        let result = match setting.def.kind {
+            Kind::Bool => value::bool(&setting.value).map(|on| self.apply_bool(setting.def.name, on)),
+            Kind::BoolOrDefault => value::bool_or_default(&setting.value)
+                .map(|on| self.apply_bool_or_default(setting.def.name, on)),
+            Kind::Int => self.apply_int(setting),
+            Kind::Text | Kind::List => self.apply_text(setting),
+            Kind::Pathspecs => return self.apply_pathspec(setting),
+        };
+        result.map_err(|why| setting.refused(why))
+    }
+
+    fn apply_bool(&mut self, name: &str, on: bool) {
+        let Options { command, replica, policy: Policy { attributes, .. }, .. } = &mut self.options;
+        match name {
+            "batch" => command.batch = on,
+            "silent" if on => {
+                command.batch = true;
+                command.verbosity = Verbosity::Silent;
+            }
+            "terse" if on => command.verbosity = command.verbosity.min(Verbosity::Terse),
+            // A plan is asked about once anyway, so that "auto" asks for what is done without it.
+            "silent" | "terse" | "auto" => {}
+            "times" => attributes.times = on,
+            "owner" => attributes.owner = on,
+            "group" => attributes.group = on,
+            "numericids" => attributes.numeric_ids = on,
+            "confirmbigdel" => replica.confirm_big_delete = on,
+            "testserver" => command.test_server = on,
+            "dry-run" => command.dry_run = on,
+            "json" => command.json = on,
+            "log" => self.log = Some(on),
+            other => unreachable!("the table has no bool {other} that works"),
+        }
+    }
+
+    fn apply_bool_or_default(&mut self, name: &str, on: Option<bool>) {
+        let Options { command, replica, .. } = &mut self.options;
+        match name {
+            "fastcheck" => {
+                replica.fastcheck = if on == Some(false) { FastCheck::Contents } else { FastCheck::Stamps }
+            }
+            "links" => {
+                replica.links =
+                    if on == Some(false) { SymbolicLinks::LeaveOut } else { SymbolicLinks::Synchronise };
+            }
+            "color" => command.color = on,
+            other => unreachable!("the table has no bool or default {other} that works"),
+        }
+    }
+
+    fn apply_int(&mut self, setting: &Setting) -> Result<(), value::Why> {
+        let text = &setting.value;
+        let Options { command, replica, policy, notices, .. } = &mut self.options;
+        match setting.def.name {
+            "perms" => {
+                policy.attributes.perms = value::perms(text)?;
+                if value::looks_octal(text) {
+                    let digits = String::from_utf8_lossy(text);
+                    notices.push(format!(
+                        "perms = {digits} is a decimal number, as for Unison; octal is 0o{}",
+                        &digits[1..]
+                    ));
+                }
+            }
+            "retry" => command.retry = value::count(text)?,
+            "maxthreads" => replica.max_threads = Some(value::count(text)?).filter(|&n| n > 0),
+            "confirm-deletes" => replica.confirm_deletes = Some(value::count(text)?),
+            other => unreachable!("the table has no number {other} that works"),
+        }
+        Ok(())
+    }
+
+    fn apply_text(&mut self, setting: &Setting) -> Result<(), value::Why> {
+        let text = &setting.value;
+        let some = |text: &[u8]| (!text.is_empty()).then(|| setting.clone());
+        let path_buf = || match &text[..] {
+            [] => Err("it is empty".to_string()),
+            bytes if bytes.contains(&0) => Err("it holds a NUL byte".to_string()),
+            bytes => Ok(PathBuf::from(OsStr::from_bytes(bytes))),
+        };
+        let Options { command, replica, policy, ssh, .. } = &mut self.options;
+        match setting.def.name {
+            "root" => self.written_roots.push((OsString::from_vec(text.clone()), setting.origin.clone())),
+            "path" => policy.paths.push(value::path(text)?),
+            "mountpoint" => replica.mountpoints.push(value::path(text)?),
+            "force" => self.force = some(text),
+            "prefer" => self.prefer = some(text),
+            "nocreation" | "nodeletion" | "noupdate" => self.forbidding.push(setting.clone()),
+            "servercmd" => ssh.server_command = server_command(text)?,
+            "sshcmd" if text.is_empty() => ssh.command = "ssh".into(),
+            "sshcmd" => ssh.command = path_buf()?,
+            "sshargs" => ssh.args = value::words(text).into_iter().map(OsString::from_vec).collect(),
+            "logfile" => self.logfile = Some(path_buf()?),
+            "state-dir" => self.state_dir = Some(path_buf()?),
+            "repeat" => {
+                command.repeat = value::repeat(text)?;
+                command.batch |= command.repeat != Repeat::Once;
+            }
+            "max-delete" => replica.max_delete = value::max_delete(text)?,
+            "capture" => replica.capture = value::capture(text)?,
+            "fsync" => replica.fsync = value::fsync(text)?,
+            "profile" | "include" | "source" => return Err("profiles are read before options are".into()),
+            other => unreachable!("the table has no text {other} that works"),
+        }
+        Ok(())
+    }
+
+    fn apply_pathspec(&mut self, setting: &Setting) -> Result<(), OptionError> {
+        let (name, origin) = (setting.def.name, setting.origin.clone());
+        let spec = Pathspec::parse(&setting.value).map_err(|source| OptionError::Pattern {
+            name,
+            source,
+            origin,
+        })?;
+        match name {
+            "ignore" => self.options.policy.ignore.push(spec),
+            "ignorenot" => self.options.policy.ignorenot.push(spec),
+            other => unreachable!("the table has no pathspec {other} that works"),
+        }
+        Ok(())
+    }
+
+    fn settle(mut self, wanted: RootsWanted, environment: &Environment) -> Result<Options, OptionError> {
+        // Roots on the command line stand for those of the profile, they do not add to them.
+        if self.written_roots.iter().any(|(_, origin)| *origin == Origin::CommandLine) {
+            self.written_roots.retain(|(_, origin)| *origin == Origin::CommandLine);
+        }
+        let written: Vec<OsString> = self.written_roots.into_iter().map(|(root, _)| root).collect();
+        let roots = written.iter().map(|root| Root::parse(root)).collect::<Result<Vec<_>, _>>()?;
+        check_roots(&roots, wanted)?;
+        let mut options = self.options;
+        let named = Named { written: &written, roots: &roots };
+        options.policy.force = self.force.map(|s| named.preferred(&s)).transpose()?;
+        options.policy.prefer = self.prefer.map(|s| named.preferred(&s)).transpose()?;
+        options.policy.forbidden = named.forbidden(&self.forbidding)?;
+        let older = [options.policy.force, options.policy.prefer].contains(&Some(Preferred::Older));
+        if older && !options.policy.attributes.times {
+            let why = "`older` compares modification times, so it needs -times to keep them in step";
+            return Err(OptionError::Contradiction(why.into()));
+        }
+        options.policy.paths = outermost(std::mem::take(&mut options.policy.paths));
+        let state_dir =
+            self.state_dir.or_else(|| environment.state_dir.clone()).ok_or(OptionError::NoStateDir)?;
+        options.command.state_dir =
+            std::path::absolute(&state_dir).map_err(|_| OptionError::NoWorkingDirectory(state_dir))?;
+        options.command.logfile = match (self.log, self.logfile) {
+            (Some(false), _) | (None, None) => None,
+            (Some(true), None) => Some(options.command.state_dir.join("vfsync.log")),
+            (_, Some(file)) => Some(options.command.state_dir.join(file)),
+        };
+        if environment.no_color && options.command.color.is_none() {
+            options.command.color = Some(false);
+        }
+        options.roots = roots;
+        Ok(options)
+    }
+}
+
+/// The words that start vfsync on the other host go through a shell there, so nothing is quoted; but a newline or a
+/// NUL is a mistake.
+fn server_command(text: &[u8]) -> Result<String, value::Why> {
+    match str::from_utf8(text) {
+        Ok("") => Ok("vfsync".into()),
+        Ok(command) if !command.contains(|c: char| c.is_control()) => Ok(command.to_string()),
+        _ => Err("it has to be UTF-8 without control characters".into()),
+    }
+}
+
+fn check_roots(roots: &[Root], wanted: RootsWanted) -> Result<(), OptionError> {
+    let refuse = |why: String| Err(OptionError::Roots(why));
+    match (roots.len(), wanted) {
+        (0, _) => {
+            return refuse(
+                "no roots are given: two are needed, as in `vfsync sync /data ssh://host//data`".into(),
+            );
+        }
+        (1, _) => {
+            return refuse(format!(
+                "only one root is given ({}), two are needed; a Unison profile is named with -profile NAME",
+                roots[0]
+            ));
+        }
+        (2, _) | (_, RootsWanted::Star) => {}
+        (n, RootsWanted::Pair) => {
+            return refuse(format!("{n} roots are given; this command takes two, `vfsync live` takes more"));
+        }
+    }
+    for (at, peer) in roots.iter().enumerate().skip(1) {
+        if roots[..at].contains(peer) {
+            return refuse(format!("the root {peer} is given twice"));
+        }
+        if !roots[0].is_local() && !peer.is_local() {
+            return refuse(format!(
+                "neither {} nor {peer} is on this host; run vfsync on one of the two",
+                roots[0]
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Drops paths that lie below others.
+fn outermost(mut paths: Vec<RelPath>) -> Vec<RelPath> {
+    paths.sort();
+    let mut kept: Vec<RelPath> = Vec::new();
+    for path in paths {
+        if !kept.last().is_some_and(|above| path.starts_with(above)) {
+            kept.push(path);
+        }
+    }
+    kept
+}
+
+/// The roots under the names that options may call them by.
+struct Named<'a> {
+    written: &'a [OsString],
+    roots: &'a [Root],
+}
+
+impl Named<'_> {
+    fn preferred(&self, setting: &Setting) -> Result<Preferred, OptionError> {
+        match &setting.value[..] {
+            b"newer" => Ok(Preferred::Newer),
+            b"older" => Ok(Preferred::Older),
+            _ => self.find(setting).map(Preferred::Root),
+        }
+    }
+
+    fn forbidden(&self, settings: &[Setting]) -> Result<Vec<Forbidden>, OptionError> {
+        let mut forbidden = vec![Forbidden::default(); self.roots.len()];
+        for setting in settings {
+            let root = &mut forbidden[self.find(setting)?];
+            match setting.def.name {
+                "nocreation" => root.creation = true,
+                "nodeletion" => root.deletion = true,
+                _ => root.update = true,
+            }
+        }
+        Ok(forbidden)
+    }
+
+    /// Finds the root that an option names: as it was written, or by the start or the end of its path, or by the start
+    /// of its host, if only one root fits.
+    fn find(&self, setting: &Setting) -> Result<usize, OptionError> {
+        let name = &setting.value[..];
+        let is_exactly = |at: usize| {
+            let same =
+                Root::parse(OsStr::from_bytes(name)).is_ok_and(|root| self.same(&root, &self.roots[at]));
+            self.written[at].as_bytes() == name || same
+        };
+        let fits = |at: usize| match &self.roots[at] {
+            Root::Local(path) => path_fits(path, name),
+            Root::Remote(remote) => path_fits(&remote.path, name) || remote.host.as_bytes().starts_with(name),
+        };
+        let all = 0..self.roots.len();
+        let mut found: Vec<usize> = all.clone().filter(|&at| is_exactly(at)).collect();
+        if found.is_empty() && !name.is_empty() {
+            found = all.filter(|&at| fits(at)).collect();
+        }
+        match found[..] {
+            [at] => Ok(at),
+            [] => Err(setting.refused("it names none of the roots".into())),
+            _ => Err(setting.refused("it fits more than one of the roots".into())),
+        }
+    }
+
+    fn same(&self, a: &Root, b: &Root) -> bool {
+        match (a, b) {
+            (Root::Local(a), Root::Local(b)) => match (std::path::absolute(a), std::path::absolute(b)) {
+                (Ok(a), Ok(b)) => a.components().eq(b.components()),
+                _ => a == b,
+            },
+            _ => a == b,
+        }
+    }
+}
+
+fn path_fits(path: &Path, name: &[u8]) -> bool {
+    let path = path.as_os_str().as_bytes();
+    let path = path.strip_suffix(b"/").filter(|p| !p.is_empty()).unwrap_or(path);
+    let name = name.strip_suffix(b"/").filter(|n| !n.is_empty()).unwrap_or(name);
+    path.starts_with(name) || path.ends_with(name)
+}
