@@ -1,0 +1,174 @@
+//! The [`Reporter`] prints what happens as it happens, to people or to a script, and into the log file.
+
+use super::human::{self, Dress};
+use super::json;
+use super::{ConflictReport, Item, ItemResult, LogFile, Planned, Resolved, Summary};
+use crate::core::escaped::Escaped;
+use crate::options::{CommandOptions, Verbosity};
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Who reads, and how much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// How much people are told; scripts are told everything.
+    pub verbosity: Verbosity,
+    /// Whether standard output gets JSON lines instead of lines for people.
+    pub json: bool,
+    /// Whether to use colours; `None` is where they fit.
+    pub color: Option<bool>,
+}
+
+impl Style {
+    /// Returns the style that the options of a command ask for.
+    pub fn of(options: &CommandOptions) -> Style {
+        Style { verbosity: options.verbosity, json: options.json, color: options.color }
+    }
+}
+
+/// Prints outcomes. It can be shared: each line is printed whole.
+///
+/// That nobody reads any more, or that a log cannot be written, does not stop a synchronisation: it is said once on
+/// standard error, and the rest goes on.
+pub struct Reporter {
+    style: Style,
+    dress: Dress,
+    sinks: Mutex<Sinks>,
+}
+
+struct Sinks {
+    out: Option<Box<dyn Write + Send>>,
+    err: Box<dyn Write + Send>,
+    log: Option<LogFile>,
+}
+
+impl Reporter {
+    /// Makes a reporter on standard output and standard error.
+    pub fn new(style: Style, log: Option<LogFile>) -> Reporter {
+        let dress = match style.color {
+            Some(true) => Dress::Colored,
+            None if io::stdout().is_terminal() && !style.json => Dress::Colored,
+            Some(false) | None => Dress::Plain,
+        };
+        Reporter::to(style, dress, log, Box::new(io::stdout()), Box::new(io::stderr()))
+    }
+
+    pub(super) fn to(
+        style: Style,
+        dress: Dress,
+        log: Option<LogFile>,
+        out: Box<dyn Write + Send>,
+        err: Box<dyn Write + Send>,
+    ) -> Reporter {
+        Reporter { style, dress, sinks: Mutex::new(Sinks { out: Some(out), err, log }) }
+    }
+
+    fn sinks(&self) -> MutexGuard<'_, Sinks> {
+        // A panic elsewhere while the lock was held leaves at worst half a line.
+        self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes in the log file that a pass begins.
+    pub fn start(&self, what: &str) {
+        self.sinks().log(|log| log.start(what));
+    }
+
+    /// Prints an outcome.
+    pub fn item(&self, item: &Item) {
+        let mut sinks = self.sinks();
+        sinks.log(|log| log.item(item));
+        let trouble = item.result != ItemResult::Done;
+        if self.style.json {
+            sinks.out(&json::item(item));
+        } else if trouble || self.style.verbosity > Verbosity::Silent {
+            sinks.out(&format!("{}\n", human::item(item, self.dress)));
+        }
+    }
+
+    /// Prints a conflict.
+    pub fn conflict(&self, conflict: &ConflictReport) {
+        let mut sinks = self.sinks();
+        sinks.log(|log| log.conflict(conflict));
+        let stays = conflict.resolved == Resolved::No;
+        if self.style.json {
+            sinks.out(&json::conflict(conflict));
+        } else if stays || self.style.verbosity > Verbosity::Silent {
+            sinks.out(&format!("{}\n", human::conflict(conflict, self.dress)));
+        }
+    }
+
+    /// Prints a whole plan, and what it comes to. People read it even beside JSON, for they are asked about it.
+    pub fn plan(&self, plan: &[Planned]) {
+        let mut sinks = self.sinks();
+        for planned in plan {
+            if self.style.json {
+                sinks.out(&json::planned(planned));
+            }
+            sinks.people(self.style, &format!("{}\n", human::planned(planned, self.dress)));
+        }
+        sinks.people(self.style, &format!("{}\n", human::plan_total(plan)));
+    }
+
+    /// Prints the summary, the last line of a pass.
+    pub fn summary(&self, summary: &Summary) {
+        let mut sinks = self.sinks();
+        sinks.log(|log| log.summary(summary));
+        if self.style.json {
+            sinks.out(&json::summary(summary));
+        } else if self.style.verbosity == Verbosity::Normal {
+            sinks.out(&format!("{}\n", human::summary(summary, self.dress)));
+        }
+    }
+
+    /// Tells people something on standard error, unless they want it terse: progress, notices.
+    pub fn note(&self, text: &str) {
+        let mut sinks = self.sinks();
+        sinks.log(|log| log.message(&Escaped(text.as_bytes()).to_string()));
+        if self.style.verbosity == Verbosity::Normal {
+            sinks.err(&format!("{}\n", Escaped(text.as_bytes())));
+        }
+    }
+
+    /// Tells people what they asked for: on standard output, or on standard error beside JSON.
+    pub fn say(&self, text: &str) {
+        self.sinks().people(self.style, &format!("{}\n", Escaped(text.as_bytes())));
+    }
+
+    /// Tells people on standard error what went wrong, however silent they want it.
+    pub fn error(&self, text: &str) {
+        let mut sinks = self.sinks();
+        sinks.log(|log| log.message(&Escaped(text.as_bytes()).to_string()));
+        sinks.err(&format!("vfsync: {}\n", Escaped(text.as_bytes())));
+    }
+}
+
+impl Sinks {
+    fn people(&mut self, style: Style, line: &str) {
+        if style.json { self.err(line) } else { self.out(line) }
+    }
+
+    fn out(&mut self, line: &str) {
+        let Some(out) = &mut self.out else { return };
+        if let Err(e) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
+            self.out = None;
+            self.err(&format!(
+                "vfsync: cannot write to standard output, nothing more is printed there: {e}\n"
+            ));
+        }
+    }
+
+    fn err(&mut self, line: &str) {
+        // There is nowhere left to say that standard error is gone.
+        let _ = self.err.write_all(line.as_bytes());
+    }
+
+    fn log(&mut self, write: impl FnOnce(&mut LogFile) -> io::Result<()>) {
+        let Some(log) = &mut self.log else { return };
+        if let Err(e) = write(log) {
+            let path = log.path().display().to_string();
+            self.log = None;
+            let path = Escaped(path.as_bytes());
+            self.err(&format!("vfsync: cannot write to the log file {path}, nothing more is logged: {e}\n"));
+        }
+    }
+}
