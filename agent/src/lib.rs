@@ -1,6 +1,7 @@
 //! vfsync keeps directory trees on several Linux servers the same, both ways, as they change.
 
 pub mod archive;
+pub mod cli;
 pub mod core;
 pub mod environment;
 pub mod exit;
@@ -8,6 +9,7 @@ pub mod fs;
 pub mod logging;
 pub mod options;
 pub mod output;
+pub mod profile;
 pub mod replica;
 pub mod roots;
 pub mod transport;

@@ -1,12 +1,10 @@
 //! From settings to [`Options`]: each setting is applied to a draft, in order; then what needs all of them is settled.
 
+use super::naming::{Named, check_roots};
 use super::setting::Followed;
 use super::*;
 use super::{table::Kind, value};
 use crate::environment::Environment;
-use std::ffi::OsStr;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
 
 /// How many roots a command takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -269,39 +267,6 @@ fn server_command(text: &[u8]) -> Result<String, value::Why> {
     }
 }
 
-fn check_roots(roots: &[Root], wanted: RootsWanted) -> Result<(), OptionError> {
-    let refuse = |why: String| Err(OptionError::Roots(why));
-    match (roots.len(), wanted) {
-        (0, _) => {
-            return refuse(
-                "no roots are given: two are needed, as in `vfsync sync /data ssh://host//data`".into(),
-            );
-        }
-        (1, _) => {
-            return refuse(format!(
-                "only one root is given ({}), two are needed; a Unison profile is named with -profile NAME",
-                roots[0]
-            ));
-        }
-        (2, _) | (_, RootsWanted::Star) => {}
-        (n, RootsWanted::Pair) => {
-            return refuse(format!("{n} roots are given; this command takes two, `vfsync live` takes more"));
-        }
-    }
-    for (at, peer) in roots.iter().enumerate().skip(1) {
-        if roots[..at].contains(peer) {
-            return refuse(format!("the root {peer} is given twice"));
-        }
-        if !roots[0].is_local() && !peer.is_local() {
-            return refuse(format!(
-                "neither {} nor {peer} is on this host; run vfsync on one of the two",
-                roots[0]
-            ));
-        }
-    }
-    Ok(())
-}
-
 /// Drops paths that lie below others.
 fn outermost(mut paths: Vec<RelPath>) -> Vec<RelPath> {
     paths.sort();
@@ -312,75 +277,4 @@ fn outermost(mut paths: Vec<RelPath>) -> Vec<RelPath> {
         }
     }
     kept
-}
-
-/// The roots under the names that options may call them by.
-struct Named<'a> {
-    written: &'a [OsString],
-    roots: &'a [Root],
-}
-
-impl Named<'_> {
-    fn preferred(&self, setting: &Setting) -> Result<Preferred, OptionError> {
-        match &setting.value[..] {
-            b"newer" => Ok(Preferred::Newer),
-            b"older" => Ok(Preferred::Older),
-            _ => self.find(setting).map(Preferred::Root),
-        }
-    }
-
-    fn forbidden(&self, settings: &[Setting]) -> Result<Vec<Forbidden>, OptionError> {
-        let mut forbidden = vec![Forbidden::default(); self.roots.len()];
-        for setting in settings {
-            let root = &mut forbidden[self.find(setting)?];
-            match setting.def.name {
-                "nocreation" => root.creation = true,
-                "nodeletion" => root.deletion = true,
-                _ => root.update = true,
-            }
-        }
-        Ok(forbidden)
-    }
-
-    /// Finds the root that an option names: as it was written, or by the start or the end of its path, or by the start
-    /// of its host, if only one root fits.
-    fn find(&self, setting: &Setting) -> Result<usize, OptionError> {
-        let name = &setting.value[..];
-        let is_exactly = |at: usize| {
-            let same =
-                Root::parse(OsStr::from_bytes(name)).is_ok_and(|root| self.same(&root, &self.roots[at]));
-            self.written[at].as_bytes() == name || same
-        };
-        let fits = |at: usize| match &self.roots[at] {
-            Root::Local(path) => path_fits(path, name),
-            Root::Remote(remote) => path_fits(&remote.path, name) || remote.host.as_bytes().starts_with(name),
-        };
-        let all = 0..self.roots.len();
-        let mut found: Vec<usize> = all.clone().filter(|&at| is_exactly(at)).collect();
-        if found.is_empty() && !name.is_empty() {
-            found = all.filter(|&at| fits(at)).collect();
-        }
-        match found[..] {
-            [at] => Ok(at),
-            [] => Err(setting.refused("it names none of the roots".into())),
-            _ => Err(setting.refused("it fits more than one of the roots".into())),
-        }
-    }
-
-    fn same(&self, a: &Root, b: &Root) -> bool {
-        match (a, b) {
-            (Root::Local(a), Root::Local(b)) => match (std::path::absolute(a), std::path::absolute(b)) {
-                (Ok(a), Ok(b)) => a.components().eq(b.components()),
-                _ => a == b,
-            },
-            _ => a == b,
-        }
-    }
-}
-
-fn path_fits(path: &Path, name: &[u8]) -> bool {
-    let path = path.as_os_str().as_bytes();
-    let path = path.strip_suffix(b"/").filter(|p| !p.is_empty()).unwrap_or(path);
-    let name = name.strip_suffix(b"/").filter(|n| !n.is_empty()).unwrap_or(name);
-    path.starts_with(name) || path.ends_with(name)
 }

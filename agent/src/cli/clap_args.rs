@@ -1,0 +1,102 @@
+//! The commands as clap parses them.
+
+use super::options_args::OptionsArgs;
+use crate::options::CaptureChoice;
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Parser)]
+#[command(name = "vfsync", version, about, max_term_width = 110, propagate_version = true)]
+#[command(
+    after_help = "Exit status: 0 everything is in step, 1 some paths were skipped, 2 some paths failed, \
+    3 nothing could be done.\nEnvironment: VFSYNC_STATE_DIR, VFSYNC_LOG (a tracing filter), NO_COLOR, UNISON."
+)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: CliCommand,
+}
+
+#[derive(Subcommand)]
+pub(super) enum CliCommand {
+    /// Make two trees the same: one pass over both, then exit
+    Sync(OptionsArgs),
+    /// Keep trees the same: one pass, then follow changes until interrupted
+    Live(OptionsArgs),
+    /// Print what changes under some paths
+    Watch(CliWatch),
+    /// Be the far end of a link, over standard input and output
+    Serve(CliServe),
+    /// Say what this machine can do, and why not
+    Doctor(CliDoctor),
+    #[command(hide = true)]
+    SelfTestOps { dir: PathBuf },
+    /// Print completions for a shell
+    Completions { shell: clap_complete::Shell },
+    /// Print a manual page
+    Man {
+        /// Of this command
+        command: Option<String>,
+    },
+}
+
+#[derive(clap::Args)]
+pub(super) struct CliWatch {
+    /// What to watch
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<PathBuf>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Stop after this many seconds
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(super) timeout: Option<Duration>,
+    /// Run this shell command for each event
+    #[arg(long, value_name = "CMD")]
+    pub(super) exec: Option<OsString>,
+    /// How changes are noticed: auto, ebpf, kprobe, fentry, tracepoint, fanotify, scan
+    #[arg(long, value_name = "TIER", default_value = "auto", value_parser = capture)]
+    pub(super) capture: CaptureChoice,
+}
+
+#[derive(clap::Args)]
+pub(super) struct CliServe {
+    /// The only root that may be asked for, as in a forced command of authorized_keys
+    #[arg(long, value_name = "DIR")]
+    pub(super) root: Option<PathBuf>,
+    /// Where archives lie
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub(super) struct CliDoctor {
+    /// Roots to look at, local or on other hosts
+    #[arg(value_name = "ROOT")]
+    pub(super) roots: Vec<OsString>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(super) json: bool,
+    /// The ssh program
+    #[arg(long, value_name = "PATH", default_value = "ssh")]
+    pub(super) sshcmd: PathBuf,
+    /// More arguments for ssh
+    #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
+    pub(super) sshargs: OsString,
+    /// Where vfsync lies on the other host
+    #[arg(long, value_name = "PATH", default_value = "vfsync")]
+    pub(super) servercmd: String,
+    /// Where archives lie
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "it takes a number of seconds".to_string())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "it takes a number of seconds, not negative".to_string())
+}
+
+fn capture(text: &str) -> Result<CaptureChoice, String> {
+    text.parse()
+}

@@ -1,0 +1,229 @@
+//! The command line: from arguments to a [`Command`] with everything it needs, or to a [`UsageError`].
+
+mod clap_args;
+mod normalise;
+mod options_args;
+#[cfg(test)]
+mod tests;
+
+use crate::core::escaped::Escaped;
+use crate::environment::Environment;
+use crate::exit::ExitStatus;
+use crate::options::{CaptureChoice, OptionError, Options, RootsWanted, SshOptions};
+use crate::profile::ProfileError;
+use crate::roots::{Root, RootError};
+use clap::{CommandFactory, FromArgMatches};
+use clap_args::{Cli, CliCommand, CliWatch};
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What to do, all of it parsed.
+#[derive(Debug)]
+pub enum Command {
+    /// One pass over both trees.
+    Sync(SyncArgs),
+    /// One pass, then follow changes.
+    Live(LiveArgs),
+    /// Print what changes.
+    Watch(WatchArgs),
+    /// Be the far end of a link.
+    Serve(ServeArgs),
+    /// Say what this machine can do.
+    Doctor(DoctorArgs),
+    /// Do each kind of operation once, for the self-test of capture.
+    SelfTestOps(SelfTestOpsArgs),
+    /// Print shell completions.
+    Completions(clap_complete::Shell),
+    /// Print a manual page: of vfsync, or of this command.
+    Man(Option<String>),
+}
+
+/// What `vfsync sync` needs.
+#[derive(Debug)]
+pub struct SyncArgs {
+    /// What is wanted; two roots.
+    pub options: Options,
+}
+
+/// What `vfsync live` needs.
+#[derive(Debug)]
+pub struct LiveArgs {
+    /// What is wanted; two roots or more.
+    pub options: Options,
+}
+
+/// What `vfsync watch` needs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct WatchArgs {
+    /// What to watch.
+    pub paths: Vec<PathBuf>,
+    /// Whether to print JSON lines.
+    pub json: bool,
+    /// When to stop; never if `None`.
+    pub timeout: Option<Duration>,
+    /// A shell command to run for each event.
+    pub exec: Option<OsString>,
+    /// How changes are noticed.
+    pub capture: CaptureChoice,
+}
+
+/// What `vfsync serve` needs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ServeArgs {
+    /// The only root that may be asked for.
+    pub root: Option<PathBuf>,
+    /// Where archives lie.
+    pub state_dir: PathBuf,
+}
+
+/// What `vfsync doctor` needs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct DoctorArgs {
+    /// The roots to look at.
+    pub roots: Vec<Root>,
+    /// Whether to print JSON lines.
+    pub json: bool,
+    /// How other hosts are reached.
+    pub ssh: SshOptions,
+    /// Where archives lie; `None` if there is no home.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// What the self-test of capture needs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SelfTestOpsArgs {
+    /// The directory to work in.
+    pub dir: PathBuf,
+}
+
+/// Why the command line cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// Also a wish for help, which is no error.
+    #[error(transparent)]
+    Clap(#[from] clap::Error),
+    /// An option.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// A profile.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// A root.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// Two roots and no command.
+    #[error("no command is given; for one pass over both roots write `vfsync sync {}`", Escaped(.0.as_encoded_bytes()))]
+    NoCommand(OsString),
+    /// A command that is to come.
+    #[error("this version of vfsync has no command `{0}` yet; `vfsync --help` lists those it has")]
+    Later(&'static str),
+}
+
+impl UsageError {
+    /// Prints the error, or the help that was asked for, and returns how to exit.
+    pub fn print(&self) -> ExitStatus {
+        match self {
+            UsageError::Clap(e) => {
+                // There is nowhere left to say that this did not work.
+                let _ = e.print();
+                if e.use_stderr() { ExitStatus::Nothing } else { ExitStatus::InStep }
+            }
+            other => {
+                eprintln!(
+                    "vfsync: {:#}",
+                    anyhow::Chain::new(other).map(|e| e.to_string()).collect::<Vec<_>>().join(": ")
+                );
+                ExitStatus::Nothing
+            }
+        }
+    }
+}
+
+/// Parses the arguments of the process, the program's own name first.
+pub fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    environment: &Environment,
+) -> Result<Command, UsageError> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    let first = args.get(1).and_then(|arg| arg.to_str()).unwrap_or_default();
+    match first {
+        "sync" | "live" => {
+            let options = args.split_off(2);
+            args.extend(normalise::normalise(options)?);
+        }
+        "-version" => args[1] = "--version".into(),
+        "-help" => args[1] = "--help".into(),
+        _ => check_command(&args)?,
+    }
+    let matches = Cli::command().try_get_matches_from(args)?;
+    resolve(Cli::from_arg_matches(&matches)?.command, environment)
+}
+
+/// Answers what is no command: one that is to come, or roots and options where the command should stand.
+fn check_command(args: &[OsString]) -> Result<(), UsageError> {
+    const LATER: [&str; 9] =
+        ["daemon", "cron", "status", "conflicts", "resolve", "flush", "pause", "resume", "top"];
+    let Some(first) = args.get(1) else { return Ok(()) };
+    if let Some(later) = LATER.iter().find(|later| first == **later) {
+        return Err(UsageError::Later(later));
+    }
+    let is_known = Cli::command().get_subcommands().any(|c| first.as_os_str() == OsStr::new(c.get_name()));
+    let for_clap = ["help", "-h", "--help", "-V", "--version"].iter().any(|known| first == *known);
+    let looks_meant =
+        |arg: &OsString| arg.as_encoded_bytes().iter().any(|b| b"/:.".contains(b)) || arg == "-batch";
+    if !is_known
+        && !for_clap
+        && (args.len() > 2 || looks_meant(first) || first.as_encoded_bytes().starts_with(b"-"))
+    {
+        return Err(UsageError::NoCommand(args[1..].join(OsStr::new(" "))));
+    }
+    Ok(())
+}
+
+fn resolve(command: CliCommand, environment: &Environment) -> Result<Command, UsageError> {
+    let state_dir = |given: Option<PathBuf>| given.or_else(|| environment.state_dir.clone());
+    Ok(match command {
+        CliCommand::Sync(args) => {
+            Command::Sync(SyncArgs { options: args.options(RootsWanted::Pair, environment)? })
+        }
+        CliCommand::Live(args) => {
+            Command::Live(LiveArgs { options: args.options(RootsWanted::Star, environment)? })
+        }
+        CliCommand::Watch(CliWatch { paths, json, timeout, exec, capture }) => {
+            Command::Watch(WatchArgs { paths, json, timeout, exec, capture })
+        }
+        CliCommand::Serve(args) => {
+            let state_dir = state_dir(args.state_dir).ok_or(OptionError::NoStateDir)?;
+            Command::Serve(ServeArgs { root: args.root, state_dir })
+        }
+        CliCommand::Doctor(args) => Command::Doctor(DoctorArgs {
+            roots: args.roots.iter().map(|root| Root::parse(root)).collect::<Result<_, _>>()?,
+            json: args.json,
+            ssh: SshOptions::new(args.sshcmd, &args.sshargs, args.servercmd),
+            state_dir: state_dir(args.state_dir),
+        }),
+        CliCommand::SelfTestOps { dir } => Command::SelfTestOps(SelfTestOpsArgs { dir }),
+        CliCommand::Completions { shell } => Command::Completions(shell),
+        CliCommand::Man { command } => Command::Man(command),
+    })
+}
+
+/// Writes completions for a shell.
+pub fn completions(shell: clap_complete::Shell, out: &mut dyn std::io::Write) {
+    clap_complete::generate(shell, &mut Cli::command(), "vfsync", out);
+}
+
+/// Writes a manual page: of vfsync, or of one of its commands.
+pub fn man(command: Option<&str>, out: &mut dyn std::io::Write) -> anyhow::Result<()> {
+    let mut all = Cli::command();
+    all.build();
+    let page = match command {
+        None => all,
+        Some(name) => match all.find_subcommand(name) {
+            Some(found) => found.clone(),
+            None => anyhow::bail!("there is no command {}", Escaped(name.as_bytes())),
+        },
+    };
+    Ok(clap_mangen::Man::new(page).render(out)?)
+}

@@ -1,0 +1,119 @@
+//! What one link synchronises: a [`Policy`] as it was asked for, and the [`LinkOptions`] of each link that it comes to.
+
+use super::Options;
+use crate::core::filter::Pathspec;
+use crate::core::path::RelPath;
+use serde::{Deserialize, Serialize};
+
+/// What is synchronised, and who wins, before it is known which link it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Only these paths; empty means everything. None lies below another.
+    pub paths: Vec<RelPath>,
+    /// What is left out.
+    pub ignore: Vec<Pathspec>,
+    /// Exceptions to `ignore`.
+    pub ignorenot: Vec<Pathspec>,
+    /// Which attributes are synchronised.
+    pub attributes: AttributeOptions,
+    /// Who wins conflicts.
+    pub prefer: Option<Preferred>,
+    /// Who wins every difference.
+    pub force: Option<Preferred>,
+    /// What may not be done in each root, in the order of the roots.
+    pub forbidden: Vec<Forbidden>,
+}
+
+/// Which attributes are synchronised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttributeOptions {
+    /// The permission bits, a mask.
+    pub perms: u32,
+    /// Whether owners are.
+    pub owner: bool,
+    /// Whether groups are.
+    pub group: bool,
+    /// Whether owners and groups go by number instead of by name.
+    pub numeric_ids: bool,
+    /// Whether modification times are.
+    pub times: bool,
+}
+
+/// Who wins, among all roots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preferred {
+    /// The root at this place in [`Options::roots`].
+    Root(usize),
+    /// The side with the newer modification time.
+    Newer,
+    /// The side with the older modification time.
+    Older,
+}
+
+/// Who wins, on one link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Preference {
+    /// The first root.
+    First,
+    /// The second root.
+    Second,
+    /// The side with the newer modification time.
+    Newer,
+    /// The side with the older modification time.
+    Older,
+}
+
+/// What may not be done in a root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Forbidden {
+    /// Nothing may be created.
+    pub creation: bool,
+    /// Nothing may be deleted.
+    pub deletion: bool,
+    /// Nothing may be changed or deleted.
+    pub update: bool,
+}
+
+/// What one link between two roots synchronises, and who wins. It travels to the peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkOptions {
+    /// Only these paths; empty means everything. None lies below another.
+    pub paths: Vec<RelPath>,
+    /// What is left out.
+    pub ignore: Vec<Pathspec>,
+    /// Exceptions to `ignore`.
+    pub ignorenot: Vec<Pathspec>,
+    /// Which attributes are synchronised.
+    pub attributes: AttributeOptions,
+    /// Who wins conflicts.
+    pub prefer: Option<Preference>,
+    /// Who wins every difference.
+    pub force: Option<Preference>,
+    /// What may not be done in the first root.
+    pub forbidden_in_first: Forbidden,
+    /// What may not be done in the second root.
+    pub forbidden_in_second: Forbidden,
+}
+
+impl Options {
+    /// Returns what holds for the link between the first root and `roots[peer]`.
+    pub fn link(&self, peer: usize) -> LinkOptions {
+        let on_this_link = |preferred: Option<Preferred>| match preferred? {
+            Preferred::Root(0) => Some(Preference::First),
+            Preferred::Root(root) => (root == peer).then_some(Preference::Second),
+            Preferred::Newer => Some(Preference::Newer),
+            Preferred::Older => Some(Preference::Older),
+        };
+        let forbidden = |root: usize| self.policy.forbidden.get(root).copied().unwrap_or_default();
+        LinkOptions {
+            paths: self.policy.paths.clone(),
+            ignore: self.policy.ignore.clone(),
+            ignorenot: self.policy.ignorenot.clone(),
+            attributes: self.policy.attributes,
+            prefer: on_this_link(self.policy.prefer),
+            force: on_this_link(self.policy.force),
+            forbidden_in_first: forbidden(0),
+            forbidden_in_second: forbidden(peer),
+        }
+    }
+}
