@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod cli;
+pub mod cmd;
 pub mod core;
 pub mod environment;
 pub mod exit;

@@ -10,6 +10,7 @@ use std::{ffi::OsString, fmt, os::fd::AsFd, path::PathBuf, sync::Arc, time::Dura
 
 use openssh::{Session, Stdio};
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
     Connection,
@@ -137,6 +138,31 @@ impl SshLink {
         })
     }
 
+    /// Runs the vfsync at the far end with these arguments to its end, without input, and returns what it said: of
+    /// standard output and standard error the first mebibyte each.
+    pub async fn run(&self, args: &[&str]) -> Result<Answer, TransportError> {
+        let command = [&self.servercmd].into_iter().cloned().chain(args.iter().map(|arg| quoted(arg)));
+        let command = command.collect::<Vec<_>>().join(" ");
+        let refused = |source: openssh::Error| TransportError::NoChannel {
+            peer: self.peer.clone(),
+            command: command.clone(),
+            source,
+        };
+        let mut child = Arc::clone(&self.session)
+            .arc_raw_command(&command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .await
+            .map_err(refused)?;
+        let (stdout, stderr) = (child.stdout().take(), child.stderr().take());
+        let (stdout, stderr) = tokio::join!(first_of(stdout), first_of(stderr));
+        // What it said tells more than its exit code.
+        drop(child.wait().await);
+        Ok(Answer { stdout, stderr })
+    }
+
     /// Returns the host as messages name it: `user@host`.
     pub fn peer(&self) -> &str {
         &self.peer
@@ -149,6 +175,26 @@ impl SshLink {
             let _ = session.close().await;
         }
     }
+}
+
+/// What a command at the far end said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// On standard output.
+    pub stdout: Vec<u8>,
+    /// On standard error.
+    pub stderr: Vec<u8>,
+}
+
+/// Reads a stream to its end, and keeps the beginning.
+async fn first_of(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+    let mut first = Vec::new();
+    if let Some(mut stream) = stream {
+        // A stream that breaks off has said what it could.
+        let _ = (&mut stream).take(1 << 20).read_to_end(&mut first).await;
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    }
+    first
 }
 
 /// Returns `arg` so that any shell at the far end takes it as one word.

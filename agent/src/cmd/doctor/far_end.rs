@@ -1,0 +1,80 @@
+//! What the other host says: whether it answers, which vfsync is there, and what its own doctor finds.
+
+use super::finding::{Finding, State};
+use crate::options::SshOptions;
+use crate::roots::RemoteRoot;
+use crate::transport::{self, SshLink, SshTarget};
+
+/// How many findings of a far end are taken.
+const MAX_FINDINGS: usize = 200;
+
+/// Connects to the host of a root and asks the vfsync there.
+pub(super) async fn look(root: &RemoteRoot, ssh: &SshOptions) -> Vec<Finding> {
+    let target = SshTarget { user: root.user.clone(), host: root.host.clone(), port: root.port };
+    let options = transport::SshOptions {
+        sshcmd: ssh.command.clone(),
+        sshargs: ssh.args.clone(),
+        servercmd: ssh.server_command.clone(),
+        ..transport::SshOptions::default()
+    };
+    let host = target.to_string();
+    let findings = match transport::dial(&target, &options).await {
+        Ok(link) => {
+            let mut findings = vec![Finding::new("connection", "ssh", State::Ok, "connected")];
+            findings.extend(ask(&link, root, &ssh.server_command).await);
+            link.close().await;
+            findings
+        }
+        Err(e) => vec![Finding::new("connection", "ssh", State::Missing, chain(&e))],
+    };
+    findings.into_iter().map(|finding| finding.on_host(&host)).collect()
+}
+
+async fn ask(link: &SshLink, root: &RemoteRoot, server_command: &str) -> Vec<Finding> {
+    let finding = |state, detail| Finding::new("connection", "vfsync", state, detail);
+    let answer = match link.run(&["--version"]).await {
+        Ok(answer) => answer,
+        Err(e) => return vec![finding(State::Missing, chain(&e))],
+    };
+    let said = String::from_utf8_lossy(&answer.stdout);
+    let Some(version) = said.lines().find_map(|line| line.strip_prefix("vfsync ")) else {
+        let error = String::from_utf8_lossy(&answer.stderr);
+        let last = error.lines().chain(said.lines()).last().unwrap_or("it says nothing");
+        let detail = format!(
+            "`{server_command}` is not vfsync there ({last}); install it, or say where it is with -servercmd"
+        );
+        return vec![finding(State::Missing, detail)];
+    };
+    let ours = env!("CARGO_PKG_VERSION");
+    let version = version.trim();
+    let note = if version == ours { "" } else { ", not the version here" };
+    let mut findings = vec![finding(State::Ok, format!("{version}{note}"))];
+    let path = if root.path.as_os_str().is_empty() { Some(".") } else { root.path.to_str() };
+    let Some(path) = path else {
+        findings.push(finding(State::Info, "its doctor is not asked: the path is not UTF-8".to_string()));
+        return findings;
+    };
+    match link.run(&["doctor", "--json", "--", path]).await {
+        Ok(answer) => findings.extend(parse(&answer.stdout)),
+        Err(e) => {
+            findings.push(finding(State::Limited, format!("its doctor cannot be asked: {}", chain(&e))))
+        }
+    }
+    findings
+}
+
+/// Reads what the doctor there printed; lines that are not findings (a login shell's greeting) are left out.
+pub(super) fn parse(stdout: &[u8]) -> Vec<Finding> {
+    let lines = stdout.split(|&b| b == b'\n');
+    lines.filter_map(|line| serde_json::from_slice(line).ok()).take(MAX_FINDINGS).collect()
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(&format!(": {source}"));
+        next = source.source();
+    }
+    text
+}

@@ -1,0 +1,3 @@
+//! The commands: each puts the parts together.
+
+pub mod doctor;
