@@ -13,6 +13,9 @@ use std::fs::File;
 use std::io;
 use std::time::Duration;
 
+/// The class of the reserved directories in which file systems are tried.
+pub(crate) const PROBE_CLASS: &str = "probe";
+
 /// What the file system of a directory can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
@@ -121,7 +124,7 @@ impl Capabilities {
             time_step: Duration::from_nanos(1),
             openat2: beneath::has_openat2(),
         };
-        let name = temporary_name("tmp");
+        let name = temporary_name(PROBE_CLASS);
         if change::make_dir(dir, &name).is_err() {
             return Ok(found);
         }

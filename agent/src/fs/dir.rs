@@ -51,6 +51,12 @@ impl Dir {
         Ok(openat(self, ".", DIR_FLAGS, Mode::empty())?)
     }
 
+    /// Returns a handle on this directory for when it has become `name` in `parent`.
+    pub(crate) fn renamed(&self, parent: &Dir, name: &Name) -> io::Result<Dir> {
+        let whole = parent.path().join(name).map_err(|_| Errno::NAMETOOLONG)?;
+        Ok(Dir::new(self.reopen()?, whole))
+    }
+
     /// Returns where below the root this directory was when it was opened.
     pub fn path(&self) -> &RelPath {
         &self.0.path

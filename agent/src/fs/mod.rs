@@ -3,6 +3,7 @@
 //!
 //! This half looks and syncs; [`crate::replica::commit`] builds on it what changes a tree.
 
+pub(crate) mod attributes;
 mod beneath;
 mod capabilities;
 pub(crate) mod change;
@@ -13,6 +14,7 @@ mod list;
 mod meta;
 mod reserved;
 
+pub(crate) use capabilities::PROBE_CLASS;
 pub use capabilities::{Capabilities, FileSystem, Leases};
 pub use dir::Dir;
 pub use hash::{Hashed, hash_file, read_file};

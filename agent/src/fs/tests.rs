@@ -29,6 +29,10 @@ impl Place {
         fs::write(self.path.join(path), content).unwrap();
     }
 
+    pub(crate) fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path.join(path)).unwrap()
+    }
+
     /// A path beside the root, outside of it.
     pub(crate) fn outside(&self) -> PathBuf {
         self.path.parent().unwrap().join("outside")
@@ -305,4 +309,23 @@ fn temporary_names_are_reserved_and_never_twice_the_same() {
     assert_eq!(names.len(), 1000);
     assert!(names.iter().all(|n| is_reserved(n.as_bytes())));
     assert!(!is_reserved(b".vfsyncignore"));
+}
+
+/// A file mapped for writing, shared.
+pub(crate) struct Mapping(*mut std::ffi::c_void);
+
+impl Mapping {
+    pub(crate) fn new(file: &fs::File) -> Mapping {
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
+        let (null, write) = (std::ptr::null_mut(), ProtFlags::READ | ProtFlags::WRITE);
+        // SAFETY: the kernel chooses an address that is free, and nobody reads or writes there.
+        Mapping(unsafe { mmap(null, 1, write, MapFlags::SHARED, file, 0) }.unwrap())
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped above with this length, and not used since.
+        unsafe { rustix::mm::munmap(self.0, 1) }.unwrap();
+    }
 }

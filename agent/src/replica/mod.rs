@@ -6,6 +6,7 @@
 //! and not while a commit holds the path ([`Busy`]).
 
 mod busy;
+pub mod commit;
 mod findings;
 mod open;
 pub mod scan;

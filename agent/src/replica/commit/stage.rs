@@ -1,0 +1,259 @@
+//! [`Staged`] is a new state of one path, prepared out of sight.
+
+use super::Committer;
+use super::attributes::{Refused, Wanted};
+use super::error::CommitError;
+use crate::core::path::Name;
+use crate::fs::{Dir, FileKind, Meta, WriterCheck, change, has_writer, temporary_name};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+/// Zeros in runs of this length (or a whole write of at least [`HOLE_MIN`]) become holes, so that a sparse file stays
+/// sparse.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+const HOLE_MIN: usize = 4096;
+
+/// A new file, directory or symlink, in the directory where it will stand but not under its name. Gone when it is
+/// dropped.
+#[derive(Debug)]
+pub struct Staged {
+    pub(super) dir: Dir,
+    /// The name that it is meant for.
+    pub(super) target: Name,
+    what: What,
+    /// The reserved name that it has; `None` for a file that has no name at all.
+    reserved: Option<Name>,
+    /// How many bytes have been written.
+    length: u64,
+    /// Whether the last of them were zeros that take no space, so that the file is still too short.
+    ends_in_hole: bool,
+    /// What is set if the caller wants nothing else.
+    default_mode: u16,
+    mode_is_set: bool,
+}
+
+#[derive(Debug)]
+enum What {
+    File(File),
+    Dir(Dir),
+    /// Opened as a path.
+    Symlink(OwnedFd),
+}
+
+impl Committer {
+    /// Prepares an empty file for `name` in `dir`, readable by nobody else until its mode is set.
+    pub fn stage_file(&self, dir: &Dir, name: &Name) -> Result<Staged, CommitError> {
+        let (file, reserved) =
+            new_file(dir).map_err(|e| CommitError::from_placing("create", dir, name, e))?;
+        Ok(self.staged(dir, name, What::File(file), reserved, 0o666))
+    }
+
+    /// Prepares an empty directory for `name` in `dir`.
+    pub fn stage_dir(&self, dir: &Dir, name: &Name) -> Result<Staged, CommitError> {
+        let reserved = temporary_name("tmp");
+        change::make_dir(dir, &reserved).map_err(|e| CommitError::from_placing("create", dir, name, e))?;
+        let made = dir.open_child_dir(&reserved).map_err(CommitError::io("open", dir, name))?;
+        Ok(self.staged(dir, name, What::Dir(made), Some(reserved), 0o777))
+    }
+
+    /// Prepares a symbolic link for `name` in `dir`.
+    pub fn stage_symlink(&self, dir: &Dir, name: &Name, target: &[u8]) -> Result<Staged, CommitError> {
+        let reserved = temporary_name("tmp");
+        change::make_symlink(dir, &reserved, target)
+            .map_err(|e| CommitError::from_placing("create", dir, name, e))?;
+        let made = change::open_path(dir, &reserved).map_err(CommitError::io("open", dir, name))?;
+        Ok(self.staged(dir, name, What::Symlink(made), Some(reserved), 0o777))
+    }
+
+    fn staged(&self, dir: &Dir, target: &Name, what: What, reserved: Option<Name>, most: u16) -> Staged {
+        Staged {
+            dir: dir.clone(),
+            target: target.clone(),
+            what,
+            reserved,
+            length: 0,
+            ends_in_hole: false,
+            default_mode: most & !self.umask,
+            mode_is_set: false,
+        }
+    }
+}
+
+/// Creates a file with no name, or with a reserved one where that cannot be had.
+fn new_file(dir: &Dir) -> rustix::io::Result<(File, Option<Name>)> {
+    match change::create_unnamed(dir) {
+        // Not on this file system, or not with this kernel.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {}
+        file => return Ok((file?, None)),
+    }
+    let name = temporary_name("tmp");
+    Ok((change::create_named(dir, &name)?, Some(name)))
+}
+
+impl Staged {
+    /// Writes the next bytes of a file. Long runs of zeros take no space.
+    pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), CommitError> {
+        for piece in bytes.chunks(ZEROS.len()) {
+            let is_hole = piece.len() >= HOLE_MIN && *piece == ZEROS[..piece.len()];
+            let done = match &self.what {
+                What::File(_) if is_hole => Ok(()),
+                What::File(file) => file.write_all_at(piece, self.length),
+                What::Dir(_) | What::Symlink(_) => Err(io::ErrorKind::InvalidInput.into()),
+            };
+            done.map_err(|e| self.error("write", e))?;
+            self.length += piece.len() as u64;
+            self.ends_in_hole = is_hole;
+        }
+        Ok(())
+    }
+
+    /// Brings a file that ends in a hole to its length.
+    fn finish(&self) -> Result<(), CommitError> {
+        match &self.what {
+            What::File(file) if self.ends_in_hole && self.meta()?.stamp.size < self.length => {
+                file.set_len(self.length).map_err(|e| self.error("write", e))
+            }
+            What::File(_) | What::Dir(_) | What::Symlink(_) => Ok(()),
+        }
+    }
+
+    /// Returns the open file, to read back what was written; `None` for directories and symlinks.
+    pub fn file(&self) -> Option<&File> {
+        match &self.what {
+            What::File(file) => Some(file),
+            What::Dir(_) | What::Symlink(_) => None,
+        }
+    }
+
+    /// Sets attributes, after the last byte is written. What is not allowed is no error, but reported.
+    pub fn set(&mut self, wanted: &Wanted) -> Result<Refused, CommitError> {
+        let mut wanted = *wanted;
+        if wanted.mode.is_none() && !self.mode_is_set {
+            wanted.mode = Some(self.default_mode()?);
+        }
+        // Before the mtime is set, which a change of length moves.
+        self.finish()?;
+        let (_, refused) = wanted.apply(self.as_fd()).map_err(|e| self.error("set the attributes of", e))?;
+        self.mode_is_set = true;
+        Ok(refused)
+    }
+
+    /// The mode of what is not told its mode. A directory keeps the set-group-id bit that it has from its parent.
+    fn default_mode(&self) -> Result<u16, CommitError> {
+        match self.what {
+            What::Dir(_) => Ok(self.default_mode | self.meta()?.attributes.mode & 0o2000),
+            What::File(_) | What::Symlink(_) => Ok(self.default_mode),
+        }
+    }
+
+    /// Waits until the content is on the disk.
+    pub fn sync(&self) -> Result<(), CommitError> {
+        self.finish()?;
+        let done = match &self.what {
+            What::File(file) => file.sync_data(),
+            What::Dir(dir) => dir.sync(),
+            // It becomes durable with the directory that holds it.
+            What::Symlink(_) => Ok(()),
+        };
+        done.map_err(|e| self.error("sync", e))
+    }
+
+    /// Looks at what is prepared: its inode is what an intent notes.
+    pub fn meta(&self) -> Result<Meta, CommitError> {
+        Meta::of(self.as_fd()).map_err(|e| self.error("look at", e))
+    }
+
+    /// Brings it into the state in which it may be seen: with its mode, if nobody has set one.
+    pub(super) fn ready(&mut self) -> Result<Meta, CommitError> {
+        self.finish()?;
+        if !self.mode_is_set {
+            self.set(&Wanted::default())?;
+        }
+        self.meta()
+    }
+
+    /// Returns the reserved name, and gives it one if it has none.
+    pub(super) fn reserved_name(&mut self) -> Result<Name, CommitError> {
+        if let Some(name) = &self.reserved {
+            return Ok(name.clone());
+        }
+        let name = temporary_name("tmp");
+        change::link_open_file(self.as_fd(), &self.dir, &name)
+            .map_err(|e| CommitError::from_placing("link", &self.dir, &self.target, e))?;
+        Ok(self.reserved.insert(name).clone())
+    }
+
+    /// Forgets the reserved name, because it now stands for something else or for nothing.
+    pub(super) fn forget_reserved_name(&mut self) {
+        self.reserved = None;
+    }
+
+    /// Returns whether it is this that stands under `name`, as it was `before`, and nobody is about to write to it.
+    /// Can be written no more afterwards.
+    pub(super) fn is_untouched_at(&mut self, name: &Name, before: &Meta) -> bool {
+        let as_before = |staged: &Staged| {
+            staged.dir.stat(name).is_ok_and(|out| out.is_some_and(|out| out.same_but_ctime(before)))
+        };
+        if !as_before(self) {
+            return false;
+        }
+        if let What::File(_) = self.what {
+            // Our own handle for writing would be taken for somebody's.
+            let Ok(reader) = self.dir.open_file(name) else { return false };
+            let Ok(probe) = reader.try_clone() else { return false };
+            self.what = What::File(reader);
+            if has_writer(probe) == WriterCheck::Open {
+                return false;
+            }
+        }
+        as_before(self)
+    }
+
+    /// Returns a handle on the prepared directory that knows the path it is going to have.
+    pub(super) fn directory_at_target(&self) -> Result<Dir, CommitError> {
+        let made = match &self.what {
+            What::Dir(dir) => dir.renamed(&self.dir, &self.target),
+            What::File(_) | What::Symlink(_) => Err(io::ErrorKind::NotADirectory.into()),
+        };
+        made.map_err(|e| self.error("open", e))
+    }
+
+    /// Returns the reserved name, if it has one.
+    pub(super) fn existing_reserved_name(&self) -> Option<&Name> {
+        self.reserved.as_ref()
+    }
+
+    fn error(&self, op: &'static str, source: io::Error) -> CommitError {
+        CommitError::Io { op, path: self.dir.path_of(&self.target), source }
+    }
+}
+
+impl AsFd for Staged {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.what {
+            What::File(file) => file.as_fd(),
+            What::Dir(dir) => dir.as_fd(),
+            What::Symlink(link) => link.as_fd(),
+        }
+    }
+}
+
+impl Drop for Staged {
+    /// RACE: the name is looked at before it is removed. Worst outcome: what somebody put at a reserved name in
+    /// between is removed in its place.
+    fn drop(&mut self) {
+        let Some(name) = self.reserved.take() else { return };
+        let (Ok(Some(there)), Ok(ours)) = (self.dir.stat(&name), self.meta()) else { return };
+        if !there.same_inode(&ours) {
+            return;
+        }
+        // What cannot be removed is found by recovery.
+        let _ = match ours.kind {
+            FileKind::Dir => change::remove_dir(&self.dir, &name),
+            _ => change::unlink(&self.dir, &name),
+        };
+    }
+}
