@@ -15,8 +15,15 @@ pub(super) fn to_regex(expression: &[u8]) -> Result<String, &'static str> {
     let mut at = 0;
     let mut open_groups = 0_usize;
     let mut repeatable = false;
+    // Whether nothing stands in this branch of `a|b` yet. It would match the root, and so everything.
+    let mut branch_is_empty = true;
+    const EMPTY: &str = "nothing stands on one side of a | or between ( and )";
     while let Some(&unit) = units.get(at) {
         at += 1;
+        if branch_is_empty && matches!(unit, Unit::Char('|' | ')')) {
+            return Err(EMPTY);
+        }
+        branch_is_empty = matches!(unit, Unit::Char('|' | '('));
         repeatable = match unit {
             Unit::Char('.') => {
                 regex.push_str(&format!("(?:.|{HIGH_BYTE})"));
@@ -76,7 +83,11 @@ pub(super) fn to_regex(expression: &[u8]) -> Result<String, &'static str> {
             }
         };
     }
-    if open_groups > 0 { Err("a ( has no )") } else { Ok(regex) }
+    match open_groups {
+        0 if branch_is_empty => Err(EMPTY),
+        0 => Ok(regex),
+        _ => Err("a ( has no )"),
+    }
 }
 
 /// Parses `n}`, `n,}` or `n,m}` after the brace.

@@ -1,3 +1,5 @@
+//! What matches what was compared with Unison 2.52 itself, pattern by pattern, on a tree of all these shapes.
+
 use super::*;
 use proptest::prelude::*;
 
@@ -113,6 +115,11 @@ fn regex_is_anchored_and_posix() {
         "Regex *",
         "Regex (?i)a",
         "Regex a{x}",
+        "Regex a|",
+        "Regex |a",
+        "Regex a||b",
+        "Regex ()",
+        "Regex (|a)",
     ] {
         assert!(Pathspec::parse(bad.as_bytes()).is_err(), "{bad:?}");
     }
