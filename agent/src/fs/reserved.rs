@@ -5,8 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How every name begins that vfsync keeps to itself.
-pub const RESERVED_PREFIX: &[u8] = b".vfsync.";
+pub use crate::core::filter::RESERVED_PREFIX;
 
 /// Returns whether a name is vfsync's own.
 pub fn is_reserved(name: &[u8]) -> bool {
