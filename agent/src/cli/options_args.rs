@@ -36,7 +36,7 @@ impl clap::Args for OptionsArgs {
 
 fn arg(def: &'static OptionDef) -> Arg {
     let heading = match def.topic {
-        Topic::Basic => "Options",
+        Topic::Basic => "Unison's basic options",
         Topic::Advanced => "Unison's advanced options",
         Topic::Own => "Options beyond Unison's",
     };

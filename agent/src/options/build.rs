@@ -208,11 +208,8 @@ impl Draft {
 
     fn apply_pathspec(&mut self, setting: &Setting) -> Result<(), OptionError> {
         let (name, origin) = (setting.def.name, setting.origin.clone());
-        let spec = Pathspec::parse(&setting.value).map_err(|source| OptionError::Pattern {
-            name,
-            source,
-            origin,
-        })?;
+        let spec =
+            Pathspec::parse(&setting.value).map_err(|fault| OptionError::Pattern { name, fault, origin })?;
         match name {
             "ignore" => self.options.policy.ignore.push(spec),
             "ignorenot" => self.options.policy.ignorenot.push(spec),

@@ -81,12 +81,12 @@ pub enum OptionError {
         origin: Origin,
     },
     /// The pattern cannot be taken.
-    #[error("{}: {source}", At(origin, name))]
+    #[error("{}: {fault}", At(origin, name))]
     Pattern {
         /// The option.
         name: &'static str,
         /// What is wrong.
-        source: FilterError,
+        fault: FilterError,
         /// Where.
         origin: Origin,
     },

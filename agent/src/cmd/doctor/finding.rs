@@ -83,6 +83,9 @@ impl fmt::Display for Finding {
             State::Missing => "MISSING",
         };
         let what = format!("{} {}", Escaped(self.area.as_bytes()), Escaped(self.name.as_bytes()));
-        write!(f, "  {state:<8} {what:<26} {}", Escaped(self.detail.as_bytes()))
+        write!(f, "  {state:<8} {what:<26}")?;
+        let mut lines = self.detail.lines();
+        write!(f, " {}", Escaped(lines.next().unwrap_or_default().as_bytes()))?;
+        lines.try_for_each(|line| write!(f, "\n{:38}{}", "", Escaped(line.trim().as_bytes())))
     }
 }
