@@ -55,7 +55,7 @@ async fn ask(link: &SshLink, root: &RemoteRoot, server_command: &str) -> Vec<Fin
         return findings;
     };
     match link.run(&["doctor", "--json", "--", path]).await {
-        Ok(answer) => findings.extend(parse(&answer.stdout)),
+        Ok(answer) => findings.extend(parse(&answer.stdout).into_iter().filter(|f| f.area != "vfsync")),
         Err(e) => {
             findings.push(finding(State::Limited, format!("its doctor cannot be asked: {}", chain(&e))))
         }
