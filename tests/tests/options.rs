@@ -1,0 +1,188 @@
+//! What the options change about a pass, in the spellings that Unison's users have in their scripts.
+
+use vfsync_tests::{Compare, assert_same, assert_same_with, over_both_links};
+
+/// A moment long ago, with nanoseconds.
+const LONG_AGO: u64 = 1_234_567_890_123_456_789;
+
+over_both_links! {
+    fn with_times_the_mtimes_of_files_and_directories_go_over(pair) {
+        pair.first.file("d/f", "content").file("g", "other");
+        pair.first.set_mtime("d/f", LONG_AGO).set_mtime("g", LONG_AGO + 1).set_mtime("d", LONG_AGO + 2);
+        pair.sync().arg("-times").run().code(0);
+        assert_same_with(&pair.first, &pair.second, Compare { times: true, owners: false });
+    }
+
+    fn with_times_a_touch_is_carried_over_without_the_content(pair) {
+        pair.first.file("f", vec![b'x'; 1_000_000]);
+        pair.in_step_with(["-times"]);
+        pair.second.set_mtime("f", LONG_AGO);
+        let pass = pair.sync().args(["-times", "--json"]).run();
+        pass.code(0);
+        assert_same_with(&pair.first, &pair.second, Compare { times: true, owners: false });
+        let summary = pass.summary();
+        let bytes = summary["bytes_sent"].as_u64().unwrap() + summary["bytes_received"].as_u64().unwrap();
+        assert!(bytes < 100_000, "{bytes} bytes for a touch:\n{pass}");
+    }
+
+    fn with_times_the_newer_mtime_wins_where_both_were_touched(pair) {
+        pair.first.file("f", "content");
+        pair.in_step_with(["-times"]);
+        pair.first.set_mtime("f", LONG_AGO);
+        pair.second.set_mtime("f", LONG_AGO + 1_000_000_000);
+        pair.sync().arg("-times").run().code(0);
+        assert_same_with(&pair.first, &pair.second, Compare { times: true, owners: false });
+        assert_eq!(pair.first.meta("f").modified().unwrap(), std::time::UNIX_EPOCH + std::time::Duration::from_nanos(LONG_AGO + 1_000_000_000));
+    }
+
+    fn with_owner_group_and_numericids_the_numbers_go_over(pair) {
+        pair.first.file("d/f", "content").chown("d/f", 12_345, 23_456).chown("d", 12_346, 23_457);
+        pair.sync().args(["-owner", "-group", "-numericids"]).run().code(0);
+        assert_same_with(&pair.first, &pair.second, Compare { times: false, owners: true });
+        // And later on by itself, the other way.
+        pair.second.chown("d/f", 1, 2);
+        pair.sync().args(["-owner", "-group", "-numericids"]).run().code(0);
+        assert_same_with(&pair.first, &pair.second, Compare { times: false, owners: true });
+    }
+
+    fn without_owner_and_group_a_file_belongs_to_who_syncs(pair) {
+        pair.first.file("f", "content").chown("f", 12_345, 23_456);
+        pair.sync().run().code(0);
+        let own = pair.first.meta("");
+        let there = pair.second.meta("f");
+        use std::os::unix::fs::MetadataExt;
+        assert_eq!((there.uid(), there.gid()), (own.uid(), own.gid()));
+    }
+
+    fn with_perms_0_modes_are_left_alone(pair) {
+        pair.first.file("f", "content").chmod("f", 0o600);
+        pair.in_step_with(["-perms", "0"]);
+        pair.first.chmod("f", 0o644);
+        pair.second.chmod("f", 0o640);
+        pair.sync().args(["-perms", "0"]).run().code(0);
+        assert_eq!((pair.first.mode("f"), pair.second.mode("f")), (0o644, 0o640));
+    }
+
+    fn with_perms_minus_1_all_bits_go_over(pair) {
+        pair.first.file("f", "content").chmod("f", 0o6711).dir("d").chmod("d", 0o2775);
+        pair.sync().args(["-perms", "-1"]).run().code(0);
+        assert_eq!((pair.second.mode("f"), pair.second.mode("d")), (0o6711, 0o2775));
+    }
+
+    fn prefer_settles_conflicts_for_its_root_and_leaves_the_rest_to_the_rules(pair) {
+        pair.first.file("clash", "old").file("deleted", "old");
+        pair.in_step();
+        pair.first.file("clash", "mine").remove("deleted").file("new-here", "1");
+        pair.second.file("clash", "yours").file("deleted", "modified").file("new-there", "2");
+        pair.sync().args(["-prefer", &pair.first_root()]).run().code(0);
+        assert_same(&pair.first, &pair.second);
+        assert_eq!(pair.second.names(), ["clash", "new-here", "new-there"]);
+        assert_eq!(pair.second.text("clash"), "mine");
+    }
+
+    fn prefer_newer_settles_conflicts_for_the_newer_file(pair) {
+        pair.first.file("a", "old").file("b", "old");
+        pair.in_step();
+        pair.first.file("a", "mine, newer").file("b", "mine").set_mtime("b", LONG_AGO);
+        pair.second.file("a", "yours").set_mtime("a", LONG_AGO).file("b", "yours, newer");
+        pair.sync().args(["-prefer", "newer"]).run().code(0);
+        assert_same(&pair.first, &pair.second);
+        assert_eq!((&*pair.first.text("a"), &*pair.first.text("b")), ("mine, newer", "yours, newer"));
+    }
+
+    fn force_makes_the_other_root_the_same_as_its_own(pair) {
+        pair.first.file("changed", "old").file("deleted", "old").file("kept", "same");
+        pair.in_step();
+        pair.second.file("changed", "yours").remove("deleted").file("created", "yours");
+        pair.sync().args(["-force", &pair.first_root()]).run().code(0);
+        assert_same(&pair.first, &pair.second);
+        assert_eq!(pair.second.names(), ["changed", "deleted", "kept"]);
+        assert_eq!(pair.second.text("changed"), "old");
+        // It is settled: without force nothing comes back.
+        pair.sync().run().code(0);
+        assert_eq!(pair.first.names(), ["changed", "deleted", "kept"]);
+    }
+
+    fn force_works_from_the_second_root_too(pair) {
+        pair.first.file("f", "mine");
+        pair.second.file("g", "yours");
+        pair.sync().args(["-force", &pair.second_root()]).run().code(0);
+        assert_same(&pair.first, &pair.second);
+        assert_eq!(pair.first.names(), ["g"]);
+    }
+
+    fn ignored_paths_are_left_alone_on_both_sides(pair) {
+        pair.first.file("a.tmp", "mine").file("cache/x", "mine").file("d/deep.tmp", "mine").file("f", "1");
+        pair.second.file("b.tmp", "yours").file("cache/y", "yours").file("g", "2");
+        let ignore = ["-ignore", "Name *.tmp", "-ignore", "Path cache"];
+        pair.sync().args(ignore).run().code(0);
+        assert_eq!(pair.first.names(), ["a.tmp", "cache", "d", "f", "g"]);
+        assert_eq!(pair.second.names(), ["b.tmp", "cache", "d", "f", "g"]);
+        assert_eq!((pair.first.below("cache").names(), pair.second.below("cache").names()), (vec!["x".to_owned()], vec!["y".to_owned()]));
+        assert!(!pair.second.has("d/deep.tmp"));
+    }
+
+    fn ignorenot_makes_an_exception_of_ignore(pair) {
+        pair.first.file("a.log", "1").file("keep.log", "2");
+        pair.sync().args(["-ignore", "Name *.log", "-ignorenot", "Name keep.log"]).run().code(0);
+        assert_eq!(pair.second.names(), ["keep.log"]);
+    }
+
+    fn a_file_that_is_ignored_later_is_not_taken_for_deleted(pair) {
+        pair.first.file("f", "1").file("g.tmp", "2");
+        pair.in_step();
+        pair.sync().args(["-ignore", "Name *.tmp"]).run().code(0);
+        assert!(pair.first.has("g.tmp") && pair.second.has("g.tmp"));
+        pair.first.remove("g.tmp");
+        pair.sync().args(["-ignore", "Name *.tmp"]).run().code(0);
+        assert!(pair.second.has("g.tmp"));
+        pair.sync().run().code(0);
+        assert!(!pair.second.has("g.tmp"));
+    }
+
+    fn ignored_files_in_a_directory_deleted_on_the_other_side_are_kept(pair) {
+        pair.first.file("d/f", "1").file("other", "");
+        pair.in_step();
+        pair.second.file("d/local.tmp", "only here");
+        pair.first.remove("d");
+        pair.sync().args(["-ignore", "Name *.tmp"]).run().code(1);
+        assert!(!pair.second.has("d/f"));
+        assert_eq!(pair.second.text("d/local.tmp"), "only here");
+        assert!(!pair.first.has("d"));
+    }
+
+    fn path_restricts_a_pass_to_what_it_names(pair) {
+        pair.first.file("a/in", "1").file("b/out", "2").file("c", "3");
+        pair.sync().args(["-path", "a", "-path", "c"]).run().code(0);
+        assert_eq!(pair.second.names(), ["a", "c"]);
+        assert_eq!(pair.second.text("a/in"), "1");
+        // The rest comes with a pass that does not leave it out.
+        pair.sync().run().code(0);
+        assert_same(&pair.first, &pair.second);
+    }
+
+    fn a_path_below_makes_its_parents(pair) {
+        pair.first.file("a/b/c/f", "1").file("a/b/other", "2").chmod("a/b", 0o700);
+        pair.sync().args(["-path", "a/b/c"]).run().code(0);
+        assert_eq!(pair.second.text("a/b/c/f"), "1");
+        assert_eq!(pair.second.mode("a/b"), 0o700);
+        assert!(!pair.second.has("a/b/other"));
+    }
+
+    fn fastcheck_false_reads_every_file_and_changes_nothing_else(pair) {
+        pair.first.file("f", "old").file("g", "other");
+        pair.in_step();
+        pair.second.file("f", "new");
+        pair.sync().args(["-fastcheck", "false"]).run().code(0);
+        assert_same(&pair.first, &pair.second);
+        assert_eq!(pair.first.text("f"), "new");
+    }
+
+    fn an_edit_that_keeps_size_and_mtime_is_seen(pair) {
+        pair.first.file("f", "old").set_mtime("f", LONG_AGO);
+        pair.in_step_with(["-times"]);
+        pair.first.file("f", "new").set_mtime("f", LONG_AGO);
+        pair.sync().arg("-times").run().code(0);
+        assert_eq!(pair.second.text("f"), "new");
+    }
+}
