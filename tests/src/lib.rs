@@ -16,6 +16,7 @@ pub mod snapshot;
 pub mod sshd;
 pub mod terminal;
 pub mod tree;
+pub mod writer;
 
 pub use live::Live;
 pub use outcome::Outcome;
@@ -23,6 +24,7 @@ pub use pair::{Link, Pair};
 pub use run::{Running, Vfsync};
 pub use snapshot::{Compare, Snapshot, assert_same, assert_same_with};
 pub use tree::Tree;
+pub use writer::Writer;
 
 use std::{
     thread,

@@ -1,8 +1,8 @@
 //! A [`SmallDisk`] is a file system with little room, for a test that fills it.
 
-use std::path::Path;
+use std::{ffi::CString, path::Path};
 
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use tempfile::TempDir;
 
 use crate::Tree;
@@ -16,8 +16,7 @@ impl SmallDisk {
     /// Mounts one of this size.
     pub fn new(bytes: u64) -> SmallDisk {
         let dir = tempfile::tempdir().expect("a temporary folder can be made");
-        let options = std::ffi::CString::new(format!("size={bytes},mode=0755")).expect("no NUL in it");
-        mount("vfsync-test", dir.path(), "tmpfs", MountFlags::empty(), options.as_c_str())
+        mount("vfsync-test", dir.path(), "tmpfs", MountFlags::empty(), options(bytes).as_c_str())
             .unwrap_or_else(|e| panic!("cannot mount a tmpfs (this test needs root): {e}"));
         SmallDisk { dir }
     }
@@ -27,10 +26,20 @@ impl SmallDisk {
         Tree::new(self.path().join("root"))
     }
 
+    /// Gives it another size.
+    pub fn resize(&self, bytes: u64) {
+        mount_remount(self.path(), MountFlags::empty(), options(bytes).as_c_str())
+            .unwrap_or_else(|e| panic!("cannot resize a tmpfs: {e}"));
+    }
+
     /// Returns where it is mounted.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
+}
+
+fn options(bytes: u64) -> CString {
+    CString::new(format!("size={bytes}")).expect("no NUL in it")
 }
 
 impl Drop for SmallDisk {

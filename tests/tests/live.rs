@@ -1,0 +1,149 @@
+//! `vfsync live`: what changes on either side is on the other soon after, by the kernel's word. These tests need a
+//! kernel and rights that let vfsync capture; `vfsync doctor` says whether they do.
+
+use vfsync_tests::{Live, Pair, Tree, Writer, assert_same, over_both_links};
+
+/// Does one operation of each kind in a tree, and lets the other side follow after each.
+fn operations_of_every_kind(tree: &Tree, live: &mut Live) {
+    tree.file("new", "1");
+    live.carries();
+    tree.file("new", "2");
+    live.carries();
+    tree.append("new", " and more");
+    live.carries();
+    tree.rename("new", "renamed");
+    live.carries();
+    tree.chmod("renamed", 0o600);
+    live.carries();
+    tree.symlink("link", "renamed");
+    live.carries();
+    tree.symlink("link", "elsewhere");
+    live.carries();
+    tree.dir("dir");
+    live.carries();
+    tree.file("dir/sub/f", "1").file("dir/sub/g", "2").file("dir/h", "3");
+    live.carries();
+    tree.chmod("dir/sub", 0o700);
+    live.carries();
+    tree.rename("dir", "other-dir");
+    live.carries();
+    tree.file("aside", "replaced").rename("aside", "other-dir/h");
+    live.carries();
+    tree.rename("other-dir/sub/f", "f");
+    live.carries();
+    tree.remove("renamed");
+    live.carries();
+    tree.remove("other-dir");
+    live.carries();
+    tree.remove("link").remove("f");
+    live.carries();
+    assert_eq!(tree.names(), [""; 0]);
+}
+
+over_both_links! {
+    fn operations_of_every_kind_on_the_first_side_are_followed(pair) {
+        let mut live = pair.live();
+        operations_of_every_kind(&pair.first, &mut live);
+        live.interrupt().code(0);
+    }
+
+    fn operations_of_every_kind_on_the_second_side_are_followed(pair) {
+        let mut live = pair.live();
+        operations_of_every_kind(&pair.second, &mut live);
+        live.interrupt().code(0);
+    }
+
+    fn what_differs_at_the_start_is_brought_in_step_first(pair) {
+        pair.first.file("a/mine", "1");
+        pair.second.file("a/yours", "2");
+        let mut live = pair.live();
+        pair.second.file("a/mine", "changed there");
+        live.carries();
+        assert_eq!(pair.first.text("a/mine"), "changed there");
+    }
+
+    fn a_storm_of_changes_is_followed_to_its_end(pair) {
+        let mut live = pair.live();
+        for n in 0..1000 {
+            pair.first.file(format!("{}/{n}", n % 7), format!("{n}"));
+            pair.second.file(format!("there-{}/{n}", n % 7), format!("{n}"));
+        }
+        live.carries();
+        for n in 0..7 {
+            pair.first.remove(format!("there-{n}"));
+            pair.second.rename(format!("{n}"), format!("renamed-{n}"));
+        }
+        live.carries();
+        assert_eq!(pair.first.names().len(), 7);
+    }
+
+    fn writers_on_both_sides_are_followed_until_they_rest(pair) {
+        let mut live = pair.live();
+        let writers = [
+            Writer::start(pair.first.below("at-first"), 3),
+            Writer::start(pair.second.below("at-second"), 4),
+        ];
+        // Some thousand operations, with a mark now and then that must come through the bustle.
+        for mark in 0..5 {
+            pair.first.file(format!("mark-{mark}"), "");
+            vfsync_tests::wait_for("a mark to come through", || {
+                pair.second.has(format!("mark-{mark}")).then_some(())
+            });
+        }
+        let [at_first, at_second] = writers.map(Writer::stop);
+        live.carries();
+        for tree in [&pair.first, &pair.second] {
+            at_first.is_all_in(&tree.below("at-first"));
+            at_second.is_all_in(&tree.below("at-second"));
+        }
+        live.interrupt().code(0);
+        assert_same(&pair.first, &pair.second);
+    }
+
+    fn ignored_files_are_not_followed(pair) {
+        let mut live = Live::start(pair, ["-ignore", "Name *.tmp"]);
+        pair.first.file("x.tmp", "1").file("f", "2");
+        vfsync_tests::wait_for("the other file", || pair.second.has("f").then_some(()));
+        assert!(!pair.second.has("x.tmp"));
+        pair.first.rename("x.tmp", "x");
+        live.carries();
+        assert_eq!(pair.second.text("x"), "1");
+    }
+
+    fn after_an_interrupt_a_pass_finds_everything_in_step(pair) {
+        let mut live = pair.live();
+        pair.first.file("f", "1");
+        live.carries();
+        live.interrupt().code(0);
+        let pass = pair.sync().arg("--json").run();
+        pass.code(0);
+        assert_eq!(pass.summary()["transferred"], 0, "{pass}");
+    }
+
+    fn the_lines_of_live_are_json(pair) {
+        let mut live = pair.live();
+        pair.first.file("some-file", "1");
+        live.carries().prints("some-file");
+        let outcome = live.interrupt();
+        outcome.code(0);
+        let item = outcome.events("item").into_iter().find(|item| item["path"] == "some-file");
+        assert_eq!(item.expect("a line for the file")["result"], "done");
+    }
+}
+
+#[test]
+fn a_change_on_one_of_three_roots_reaches_the_other_two() {
+    let pair = Pair::over_ssh();
+    let third = Tree::new(pair.home().path("third"));
+    pair.first.file("f", "1");
+    let running = pair.command("live").args(["--json".as_ref(), third.root().as_os_str()]).start();
+    let mut live = Live::of(running, &pair);
+    vfsync_tests::wait_for("the third tree", || third.has("f").then_some(()));
+    third.file("g", "from the third");
+    vfsync_tests::wait_for("the second tree", || pair.second.has("g").then_some(()));
+    live.carries();
+    pair.second.remove("f");
+    vfsync_tests::wait_for("the third tree", || (!third.has("f")).then_some(()));
+    live.interrupt().code(0);
+    assert_same(&pair.first, &third);
+}
