@@ -183,3 +183,30 @@ pub fn shortened(lines: &[String]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_difference_is_named_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| Tree::new(dir.path().join(name)));
+        for tree in [&first, &second] {
+            tree.file("same", "1").file("d/mode", "1").symlink("link", "same").file("content", "1");
+        }
+        first.chmod("d/mode", 0o600).file("mine", "1").symlink("link", "first").file("content", "2");
+        second.chmod("d/mode", 0o640).dir("yours");
+        let differences = first.snapshot().differences(&second.snapshot(), Compare::default());
+        assert_eq!(
+            differences,
+            [
+                "content: a file of \"2\" and a file of \"1\"",
+                "d/mode: mode 600 and 640",
+                "link: a symlink to first and a symlink to same",
+                "mine: a file only in the first",
+                "yours: a directory only in the second",
+            ]
+        );
+    }
+}

@@ -132,3 +132,21 @@ impl Random {
         usize::try_from((self.0 >> 33) % bound).expect("a small number")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wait_for;
+
+    #[test]
+    fn a_writer_knows_what_it_wrote() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::new(dir.path());
+        let writer = Writer::start(tree.clone(), 7);
+        wait_for("some files", || (tree.snapshot().len() > 100).then_some(()));
+        let written = writer.stop();
+        written.is_all_in(&tree);
+        tree.file("d0/not-its-own", "");
+        std::panic::catch_unwind(|| written.is_all_in(&tree)).unwrap_err();
+    }
+}

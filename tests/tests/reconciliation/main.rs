@@ -3,7 +3,7 @@
 
 mod cases;
 
-use cases::{CASES, Case, Then};
+use cases::{Case, Then};
 use vfsync_tests::{Compare, Pair, Tree, assert_same};
 
 /// Where a case takes place: the tree that it calls first, and the other.
@@ -96,8 +96,7 @@ fn check_between_local_trees(case: &Case, mirrored: bool) {
 #[test]
 fn every_case_at_once_over_ssh() {
     let pair = Pair::over_ssh();
-    let places: Vec<(&Case, Place)> = CASES
-        .iter()
+    let places: Vec<(&Case, Place)> = Case::all()
         .flat_map(|case| [(case, false), (case, true)])
         .map(|(case, mirrored)| {
             let side = if mirrored { "mirrored" } else { "straight" };
