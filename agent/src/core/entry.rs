@@ -195,6 +195,18 @@ impl Entry {
         }
     }
 
+    /// Returns this state with versions that cover both.
+    #[must_use]
+    pub fn joined_versions(&self, other: &Entry) -> Entry {
+        let join = |a: &Lineage, b: &Lineage| Lineage::new(a.now.join(&b.now));
+        Entry {
+            content_lineage: join(&self.content_lineage, &other.content_lineage),
+            attributes_lineage: join(&self.attributes_lineage, &other.attributes_lineage),
+            mtime_version: self.mtime_version.join(&other.mtime_version),
+            ..self.clone()
+        }
+    }
+
     /// Returns whether the versions of all registers are the same.
     pub fn same_versions(&self, other: &Entry) -> bool {
         self.content_lineage.now == other.content_lineage.now

@@ -1,5 +1,6 @@
 //! A [`Guard`] refuses what is alarming before any harm is done: a link halts and says why.
 
+use super::path::RelPath;
 use std::fmt;
 
 /// How many deletions at once are too many.
@@ -41,6 +42,11 @@ pub enum Guard {
         /// How many would be allowed.
         allowed: u64,
     },
+    /// A path that `mountpoint` names is not there.
+    NotMounted {
+        /// Which.
+        path: RelPath,
+    },
 }
 
 impl fmt::Display for Guard {
@@ -55,6 +61,10 @@ impl fmt::Display for Guard {
                 f,
                 "{deletions} of {entries} entries are gone, more than the {allowed} that max-delete allows: halted, \
                  nothing was deleted anywhere. If they shall go, say --confirm-deletes {deletions}"
+            ),
+            Guard::NotMounted { path } => write!(
+                f,
+                "{path}, which mountpoint names, is not there: halted, nothing was done. Mount it and try again"
             ),
         }
     }

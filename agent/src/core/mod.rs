@@ -1,5 +1,6 @@
 //! The pure part: no files, sockets, clocks, threads or randomness in here (`cargo xtask check` enforces it).
 
+pub mod dirty;
 pub mod entry;
 pub mod escaped;
 pub mod filter;

@@ -5,12 +5,16 @@
 //! archive: a finding of a scan counts only if the record that it was compared with is still the one in the archive,
 //! and not while a commit holds the path ([`Busy`]).
 
+pub mod apply;
 mod busy;
 pub mod commit;
 mod findings;
+pub mod follow;
 mod open;
+pub mod owners;
+mod ownership;
 pub mod scan;
 
 pub use busy::{Busy, Held};
 pub use findings::{Problem, Severity};
-pub use open::{Fsync, OpenError, Replica, ReplicaOptions};
+pub use open::{OpenError, Replica, identity};

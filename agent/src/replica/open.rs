@@ -1,41 +1,21 @@
 //! Opening a replica: the root, its archive, and what its file system can do.
 
 use super::busy::Busy;
+use super::commit::Committer;
+use super::owners::Accounts;
 use crate::archive::{Archive, ArchiveError, Durable, Opened, RootIdentity};
 use crate::core::filter::Filter;
 use crate::core::guard::MaxDelete;
+use crate::core::path::RelPath;
 use crate::core::version::{ReplicaId, Sequence};
 use crate::fs::{Capabilities, Dir};
+use crate::options::{self, ReplicaOptions};
 use rustix::fs::{AtFlags, StatxFlags, fstatvfs, statx};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use tokio::sync::watch;
-
-/// How a replica is scanned and written. Not part of any link.
-#[derive(Debug, Clone)]
-pub struct ReplicaOptions {
-    /// What a scan leaves out.
-    pub filter: Filter,
-    /// Synchronise symbolic links; else they are left out as if ignored.
-    pub links: bool,
-    /// Trust the stamp of a file; else every file is hashed at every scan.
-    pub fastcheck: bool,
-    /// Halt when more than this share of the entries would be deleted in one pass.
-    pub max_delete: MaxDelete,
-    /// When what is written has to be on the disk.
-    pub fsync: Fsync,
-}
-
-/// When what was written has to be on the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fsync {
-    /// Before a batch is acknowledged.
-    Batch,
-    /// Each file before it gets its name.
-    File,
-    /// Whenever the kernel likes: a power cut may lose what was acknowledged.
-    None,
-}
+use std::sync::Mutex;
+use tokio::sync::{Notify, watch};
 
 /// Why a root cannot be a replica.
 #[derive(Debug, thiserror::Error)]
@@ -74,19 +54,36 @@ pub struct Replica {
     pub capabilities: Capabilities,
     /// How it is scanned and written.
     pub options: ReplicaOptions,
+    /// What a scan leaves out.
+    pub filter: Filter,
+    /// Changes the tree.
+    pub committer: Committer,
+    /// The users and groups of this host.
+    pub(super) accounts: Accounts,
     /// What commits hold.
     pub busy: Busy,
     /// Device numbers in the archive are of this boot, and mean the same as now.
     pub(super) same_boot: bool,
     head: watch::Sender<Sequence>,
+    /// Paths at which something else than a hint of capture shows that the archive is out of date.
+    suspects: Mutex<BTreeSet<RelPath>>,
+    suspected: Notify,
 }
+
+/// So many suspects are kept; one that is forgotten is found by the next scan.
+const SUSPECTS: usize = 10_000;
 
 impl Replica {
     /// Opens the tree at `root` and its archive below the state directory.
     ///
     /// # Errors
     /// When the root is missing or no directory, or its archive cannot be used.
-    pub fn open(root: &Path, state: &Path, options: ReplicaOptions) -> Result<Replica, OpenError> {
+    pub fn open(
+        root: &Path,
+        state: &Path,
+        options: ReplicaOptions,
+        filter: Filter,
+    ) -> Result<Replica, OpenError> {
         let io = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => OpenError::Missing(root.to_owned()),
             io::ErrorKind::NotADirectory => OpenError::NotADirectory(root.to_owned()),
@@ -102,8 +99,24 @@ impl Replica {
         let same_boot = snapshot.boot()?.is_some_and(|b| b == boot);
         let head = watch::Sender::new(snapshot.head()?);
         archive.write(Durable::Later, |w| w.set_boot(&boot))?;
-        let busy = Busy::default();
-        Ok(Replica { root: canonical, dir, archive, opened, capabilities, options, busy, same_boot, head })
+        let committer = Committer::new(&archive.folder().join("backups"))
+            .map_err(|source| OpenError::Io { path: archive.folder().to_owned(), source })?;
+        Ok(Replica {
+            root: canonical,
+            dir,
+            archive,
+            opened,
+            capabilities,
+            options,
+            filter,
+            committer,
+            accounts: Accounts::system(),
+            busy: Busy::default(),
+            same_boot,
+            head,
+            suspects: Mutex::default(),
+            suspected: Notify::new(),
+        })
     }
 
     /// Returns the replica's id.
@@ -114,6 +127,42 @@ impl Replica {
     /// Returns a receiver of the archive's last sequence number.
     pub fn head(&self) -> watch::Receiver<Sequence> {
         self.head.subscribe()
+    }
+
+    /// Notes that a path is not what the archive says. Whoever follows the replica looks at it.
+    pub fn suspect(&self, path: &RelPath) {
+        let mut suspects = self.suspects.lock().expect("no thread panics with this locked");
+        if suspects.len() < SUSPECTS {
+            suspects.insert(path.clone());
+            self.suspected.notify_one();
+        }
+    }
+
+    /// Waits for suspects, and takes them.
+    pub async fn suspects(&self) -> BTreeSet<RelPath> {
+        loop {
+            let taken =
+                std::mem::take(&mut *self.suspects.lock().expect("no thread panics with this locked"));
+            if !taken.is_empty() {
+                return taken;
+            }
+            self.suspected.notified().await;
+        }
+    }
+
+    /// Returns how many deletions are alarming.
+    pub(super) fn max_delete(&self) -> MaxDelete {
+        let (percent, count) = match self.options.max_delete {
+            options::MaxDelete::Default => (50, None),
+            options::MaxDelete::Count(count) => (50, Some(count)),
+            options::MaxDelete::Percent(percent) => (percent, None),
+        };
+        MaxDelete {
+            percent,
+            count,
+            approved: self.options.confirm_deletes.unwrap_or(0),
+            emptied_root: self.options.confirm_big_delete,
+        }
     }
 
     /// Tells the links that the archive has something new.

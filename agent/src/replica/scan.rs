@@ -5,13 +5,16 @@
 //! whole tree is never held in memory. What cannot be read is neither unchanged nor deleted: it becomes a
 //! [`Problem`], and its record stays. Deletions are written last, after [`Guard`] has seen how many there are.
 
+use super::apply::dir_stamp;
 use super::findings::{Finding, Problem, Seen, Severity, What};
 use super::{OpenError, Replica};
 use crate::archive::{ArchiveError, Durable, Snapshot};
-use crate::core::entry::{Content, Kind, Record, Stamp, Timestamp};
+pub use crate::core::dirty::Look;
+use crate::core::entry::{Content, Kind, Record, Stamp};
 use crate::core::guard::{self, Guard};
 use crate::core::path::{Name, RelPath};
 use crate::fs::{Dir, FileKind, Meta, hash_file, now};
+use crate::options::{FastCheck, SymbolicLinks};
 use rayon::{Scope, ThreadPool};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -67,15 +70,6 @@ pub struct ScanReport {
     pub again: Vec<RelPath>,
 }
 
-/// What capture says of a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Look {
-    /// Everything below it too.
-    pub recursive: bool,
-    /// It was reported as written: its content counts even if its stamp is unchanged.
-    pub written: bool,
-}
-
 /// How a scanning thread says what it saw.
 enum Report {
     Finding(Finding),
@@ -102,6 +96,7 @@ impl Replica {
     /// # Errors
     /// When the root cannot be read, a guard halts, or the archive fails. Nothing is deleted from the archive then.
     pub fn scan_all(&self) -> Result<ScanReport, ScanError> {
+        self.look_for_mountpoints()?;
         let listing_root = self.dir.open_dir(&RelPath::root()).map_err(|source| self.root_error(source))?;
         self.run(|walk, scope| walk.directory(scope, listing_root, RelPath::root()), true)
     }
@@ -127,6 +122,19 @@ impl Replica {
             },
             false,
         )
+    }
+
+    /// Halts where a path that must be there is not.
+    fn look_for_mountpoints(&self) -> Result<(), ScanError> {
+        for path in &self.options.mountpoints {
+            let Some((parent, name)) = path.split() else { continue };
+            let seen = self.dir.open_dir(&parent).and_then(|dir| dir.stat(&name));
+            if !matches!(seen, Ok(Some(_))) {
+                let guard = Guard::NotMounted { path: path.clone() };
+                return Err(ScanError::Guard { root: self.root.clone(), guard });
+            }
+        }
+        Ok(())
     }
 
     fn root_error(&self, source: io::Error) -> ScanError {
@@ -219,7 +227,7 @@ impl Replica {
             return Ok(());
         }
         let halt = |guard| Err(ScanError::Guard { root: self.root.clone(), guard });
-        let limit = &self.options.max_delete;
+        let limit = &self.max_delete();
         if limit.emptied_root && (whole || deletions > 1) && deletions > limit.approved {
             let listing = self.dir.list().map_err(|source| self.root_error(source))?;
             if listing.entries.is_empty() && live > 0 {
@@ -288,7 +296,7 @@ impl<'a> Walk<'a> {
                 self.absent(&dir, &gone, &record);
             }
             let record = known.next_if(|(k, _)| *k == child).map(|(_, record)| record);
-            if self.replica.options.filter.ignores(&child) {
+            if self.replica.filter.ignores(&child) {
                 continue;
             }
             self.look(scope, &dir, &listed.name, child, record, Look { recursive: true, written: false });
@@ -314,7 +322,7 @@ impl<'a> Walk<'a> {
 
     /// The archive knows a path that the listing did not show.
     fn absent(&self, dir: &Dir, path: &RelPath, record: &Record) {
-        if !record.entry.content.is_live() || self.replica.options.filter.ignores(path) {
+        if !record.entry.content.is_live() || self.replica.filter.ignores(path) {
             return;
         }
         let Some(name) = path.name() else { return };
@@ -375,7 +383,9 @@ impl<'a> Walk<'a> {
         let seen = match meta.kind {
             FileKind::Dir => return self.look_at_dir(scope, dir, name, path, record, &meta, look),
             FileKind::File => self.look_at_file(dir, name, &path, live, &meta, look),
-            FileKind::Symlink if self.replica.options.links => self.look_at_link(dir, name, &path, &meta),
+            FileKind::Symlink if self.replica.options.links == SymbolicLinks::Synchronise => {
+                self.look_at_link(dir, name, &path, &meta)
+            }
             FileKind::Symlink => None,
             FileKind::Fifo | FileKind::Socket | FileKind::BlockDevice | FileKind::CharDevice => {
                 let why = match meta.kind {
@@ -431,8 +441,7 @@ impl<'a> Walk<'a> {
         // Another inode under the same name came by a rename, which hints at nothing below it.
         let known = record.as_ref().is_some_and(|r| r.entry.content.is_dir())
             && shown.is_some_and(|s| s.ino == meta.stamp.ino);
-        // The ctime and size of a directory say nothing that its mtime and attributes do not.
-        let stamp = Stamp { ctime: Timestamp::default(), mtime: meta.stamp.mtime, size: 0, ..meta.stamp };
+        let stamp = dir_stamp(meta.stamp);
         let seen = Seen {
             content: Content::Dir,
             attributes: meta.attributes,
@@ -450,7 +459,7 @@ impl<'a> Walk<'a> {
         let Ok(listing) = dir.list() else { return true };
         listing.entries.iter().all(|listed| {
             let Ok(child) = path.join(&listed.name) else { return true };
-            self.replica.options.filter.ignores(&child)
+            self.replica.filter.ignores(&child)
                 || match (self.snapshot.get(&child), dir.open_child_dir(&listed.name)) {
                     (Ok(Some(record)), Ok(opened)) if record.remainder => {
                         self.holds_only_ignored(&opened, &child)
@@ -470,7 +479,7 @@ impl<'a> Walk<'a> {
         look: Look,
     ) -> Option<Seen> {
         if let Some(record) = live
-            && self.replica.options.fastcheck
+            && self.replica.options.fastcheck == FastCheck::Stamps
             && !look.written
             && self.is_untouched(record, meta)
         {
@@ -539,7 +548,7 @@ impl<'a> Walk<'a> {
         look: Look,
         seen: &mut BTreeSet<RelPath>,
     ) -> bool {
-        if !seen.insert(path.clone()) || self.replica.options.filter.ignores_at_or_above(path) {
+        if !seen.insert(path.clone()) || self.replica.filter.ignores_at_or_above(path) {
             return false;
         }
         let Some((parent, name)) = path.split() else {

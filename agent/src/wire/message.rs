@@ -1,43 +1,15 @@
 //! The messages. Both ends send the same ones, but for the opening: the end that dials says [`Hello`], and starts.
 
 use crate::core::entry::Entry;
-use crate::core::filter::Pathspec;
 use crate::core::path::RelPath;
-use crate::core::reconcile::Policy;
 use crate::core::version::{ReplicaId, Sequence};
+use crate::options::{LinkOptions, ReplicaOptions};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Something that an end can do beyond the first version of the protocol. Unknown ones are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capability(pub String);
-
-/// The options of a link, as the end that dials states them. `policy` is written as *that* end sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LinkOptions {
-    /// How to reconcile.
-    pub policy: Policy,
-    /// What the end that answers has to apply in place of `policy.forbidden`.
-    pub forbidden_at_peer: crate::core::reconcile::Forbidden,
-    /// Owner and group by number and not by name.
-    pub numeric_ids: bool,
-    /// What is ignored.
-    pub ignore: Vec<Pathspec>,
-    /// Exceptions to that.
-    pub ignorenot: Vec<Pathspec>,
-    /// Only these subtrees; empty is all.
-    pub paths: Vec<RelPath>,
-    /// Synchronise symbolic links.
-    pub links: bool,
-    /// Trust stamps.
-    pub fastcheck: bool,
-    /// `max-delete` and its like: percent, count, approved, emptied root.
-    pub max_delete: (u8, Option<u64>, u64, bool),
-    /// `fsync`: 0 batch, 1 file, 2 none.
-    pub fsync: u8,
-    /// `capture`, as it is spelled on the command line.
-    pub capture: String,
-}
 
 /// Opens a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,8 +20,12 @@ pub struct Hello {
     pub nonce: u64,
     /// The root at the far end, as the user wrote it: absolute, or relative to the login's home.
     pub root: Vec<u8>,
-    /// How to synchronise.
-    pub options: LinkOptions,
+    /// Whether the end that dials has the first of the two roots.
+    pub dials_from_first: bool,
+    /// What to synchronise, and who wins.
+    pub link: LinkOptions,
+    /// How the far end keeps its replica.
+    pub options: ReplicaOptions,
     /// What else this end can do.
     pub capabilities: Vec<Capability>,
 }
@@ -108,6 +84,14 @@ pub struct Offer {
     pub content: Option<Bytes>,
     /// The receiver asked for it again: it has dealt with it once, and left it open.
     pub again: bool,
+}
+
+impl Offer {
+    /// Returns what the offer counts against the window, in bytes: about what it takes in memory.
+    pub fn cost(&self) -> u64 {
+        let content = self.content.as_ref().map_or(0, |c| c.len());
+        (self.path.as_bytes().len() + content + 512) as u64
+    }
 }
 
 /// Closes a batch of offers.
@@ -202,7 +186,9 @@ pub enum Message {
         complete: bool,
     },
     /// So many more bytes of content may be sent.
-    Credit(u64),
+    DataCredit(u64),
+    /// So many more bytes of offers may be sent ([`Offer::cost`]).
+    OfferCredit(u64),
     /// What the scan could not deal with: path, whether it failed (else it is left out), why.
     Problems(Vec<(RelPath, bool, String)>),
     /// Tell me when you have nothing left to offer and nothing waits. Numbered.

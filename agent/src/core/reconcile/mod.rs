@@ -335,16 +335,6 @@ fn settle(local: &Entry, result: Entry, policy: &Policy) -> Decision {
     }
 }
 
-/// Returns the local entry with versions that cover both sides; the caller adds its own counter.
-fn covering(local: &Entry, remote: &Entry) -> Box<Entry> {
-    Box::new(Entry {
-        content_lineage: Lineage::new(local.content_lineage.now.join(&remote.content_lineage.now)),
-        attributes_lineage: Lineage::new(local.attributes_lineage.now.join(&remote.attributes_lineage.now)),
-        mtime_version: local.mtime_version.join(&remote.mtime_version),
-        ..local.clone()
-    })
-}
-
 /// Applies `prefer` to a conflict.
 fn resolve(local: &Entry, remote: &Entry, policy: &Policy) -> Decision {
     let one_deleted = local.content.is_live() != remote.content.is_live();
@@ -353,7 +343,7 @@ fn resolve(local: &Entry, remote: &Entry, policy: &Policy) -> Decision {
         preference => preference,
     };
     match preference.and_then(|p| winner(local, remote, p)) {
-        Some(Side::Local) => Decision::Win(covering(local, remote)),
+        Some(Side::Local) => Decision::Win(Box::new(local.joined_versions(remote))),
         Some(Side::Remote) => Decision::Yield,
         None => Decision::Conflict,
     }
@@ -394,7 +384,7 @@ fn force(local: &Entry, remote: &Entry, policy: &Policy) -> Option<Decision> {
         return None;
     }
     match winner(local, remote, preference)? {
-        Side::Local => Some(Decision::Win(covering(local, remote))),
+        Side::Local => Some(Decision::Win(Box::new(local.joined_versions(remote)))),
         Side::Remote if local_is_behind(local, remote) => None,
         Side::Remote => Some(Decision::Yield),
     }

@@ -78,6 +78,11 @@ impl Committer {
         Ok(Committer { backups: Backups::open(backups)?, umask: umask(), capabilities: RwLock::default() })
     }
 
+    /// Returns the mode that something new gets of which no mode is synchronised.
+    pub fn default_mode(&self, is_dir: bool) -> u16 {
+        (if is_dir { 0o777 } else { 0o666 }) & !self.umask
+    }
+
     /// Returns what the file system of `dir` can do. Tried once for each file system.
     pub fn capabilities(&self, dir: &Dir) -> io::Result<Capabilities> {
         let meta = dir.self_stat()?;

@@ -1,0 +1,174 @@
+//! `vfsync serve`: the far end of a link. The same code answers for a second root on this host.
+
+use crate::capture::Capture;
+use crate::cli::ServeArgs;
+use crate::exit::ExitStatus;
+use crate::link::session::{Next, Session, scan_filter};
+use crate::link::{Event, LinkError, accept};
+use crate::options::CaptureChoice;
+use crate::replica::Replica;
+use crate::replica::follow::{FollowError, follow};
+use crate::transport::{Connection, greet_as_acceptor, stdio};
+use crate::wire::{Hello, Start};
+use anyhow::{Context, Result};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Where an end that answers keeps its archives, and what it may be asked for.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Where archives lie.
+    pub state_dir: PathBuf,
+    /// The only root that may be asked for, or that roots have to lie in.
+    pub pinned: Option<PathBuf>,
+}
+
+/// Serves on standard input and output.
+pub async fn run(args: ServeArgs) -> Result<ExitStatus> {
+    let connection = stdio::connect("the end that dials").context("cannot use standard input and output")?;
+    serve(connection, Place { state_dir: args.state_dir, pinned: args.root }).await?;
+    Ok(ExitStatus::InStep)
+}
+
+/// Answers one end that dials, until it is done.
+///
+/// # Errors
+/// When the connection breaks, or the replica fails. What the other end has to know, it has been told.
+pub async fn serve(connection: Connection, place: Place) -> Result<()> {
+    let (connection, _) = greet_as_acceptor(connection).await?;
+    let accepted = accept(connection).await?;
+    let opened = open(&accepted.hello, &place).await;
+    let (replica, notices) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            let why = format!("{error:#}");
+            accepted.refuse(why).await;
+            return Err(error);
+        }
+    };
+    let choice = accepted.hello.options.capture;
+    let (events, _nobody) = mpsc::unbounded_channel::<Event>();
+    let session = accepted.welcome(replica.clone(), notices, events).await?;
+    let result = drive(session, &replica, choice).await;
+    close(replica);
+    result
+}
+
+/// Opens the replica that was asked for.
+async fn open(hello: &Hello, place: &Place) -> Result<(Arc<Replica>, Vec<String>)> {
+    let asked = Path::new(OsStr::from_bytes(&hello.root)).to_owned();
+    // A relative root is relative to the login's home, which is where sshd starts us.
+    let asked = std::path::absolute(&asked).unwrap_or(asked);
+    if let Some(pinned) = &place.pinned {
+        check_pinned(&asked, pinned)?;
+    }
+    let filter = scan_filter(&hello.link)?;
+    let (options, state) = (hello.options.clone(), place.state_dir.clone());
+    let opening = tokio::task::spawn_blocking(move || Replica::open(&asked, &state, options, filter));
+    let replica = opening.await.context("opening the replica")??;
+    let notices = notices(&replica);
+    Ok((Arc::new(replica), notices))
+}
+
+/// Says what a person should know of a replica that has just been opened.
+pub fn notices(replica: &Replica) -> Vec<String> {
+    match &replica.opened {
+        crate::archive::Opened::SetAside(aside) => vec![format!(
+            "the archive of {} was damaged and lies in {} now; a new one is made, and nothing is deleted by that",
+            replica.root.display(),
+            aside.display()
+        )],
+        crate::archive::Opened::New | crate::archive::Opened::Existing { .. } => Vec::new(),
+    }
+}
+
+fn check_pinned(asked: &Path, pinned: &Path) -> Result<()> {
+    let resolve = |path: &Path| path.canonicalize().with_context(|| format!("the root {}", path.display()));
+    let (asked, pinned) = (resolve(asked)?, resolve(pinned)?);
+    if !asked.starts_with(&pinned) {
+        anyhow::bail!("this end serves only {}, and {} was asked for", pinned.display(), asked.display());
+    }
+    Ok(())
+}
+
+/// Closes the archive in the orderly way, if nobody uses the replica any more.
+pub fn close(replica: Arc<Replica>) {
+    if let Ok(replica) = Arc::try_unwrap(replica)
+        && let Err(error) = replica.archive.close()
+    {
+        tracing::warn!(%error, "the archive was not closed in the orderly way; it is checked when it is opened next");
+    }
+}
+
+type Following = JoinHandle<Result<std::convert::Infallible, FollowError>>;
+
+/// Does what the end that dials says.
+async fn drive(mut session: Session, replica: &Arc<Replica>, choice: CaptureChoice) -> Result<()> {
+    let mut following: Option<Following> = None;
+    let result = loop {
+        let next = tokio::select! {
+            next = session.next() => next,
+            ended = ended(&mut following) => {
+                let why = crate::replica::apply::words(&ended);
+                session.halt(&why).await;
+                break Err(ended.into());
+            }
+        };
+        let start = match next {
+            Ok(Next::Start(start)) => start,
+            Ok(Next::Bye) => break Ok(()),
+            Err(LinkError::Closed) => break Ok(()),
+            Err(error) => break Err(error.into()),
+        };
+        if start == Start::Execute {
+            continue;
+        }
+        if start == Start::Live && following.is_none() {
+            let (capture, said) = open_capture(choice, &replica.root).await;
+            session.tell_capture(format!("far end: {said}")).await;
+            let (tell, mut told) = mpsc::unbounded_channel();
+            following = Some(tokio::spawn(follow(replica.clone(), capture, 0, tell)));
+            tokio::spawn(async move { while told.recv().await.is_some() {} });
+        }
+        let scanning = replica.clone();
+        let scanned = tokio::task::spawn_blocking(move || scanning.scan_all()).await;
+        match scanned.context("scanning")? {
+            Ok(report) => {
+                session.report(report, true).await?;
+                session.scanned().await?;
+            }
+            Err(error) => {
+                session.halt(&crate::replica::apply::words(&error)).await;
+                break Err(error.into());
+            }
+        }
+    };
+    if let Some(following) = following {
+        following.abort();
+        // Waited for, so that the replica is released.
+        let _ = following.await;
+    }
+    session.end(false).await;
+    result
+}
+
+/// Waits for the end of the following, if it has begun.
+async fn ended(following: &mut Option<Following>) -> FollowError {
+    match following {
+        None => std::future::pending().await,
+        Some(task) => match task.await {
+            Ok(Ok(never)) => match never {},
+            Ok(Err(error)) => error,
+            Err(error) => FollowError::Died(error.to_string()),
+        },
+    }
+}
+
+/// Opens capture for one root. Without it everything is looked at periodically; what is said tells which.
+pub async fn open_capture(choice: CaptureChoice, root: &Path) -> (Option<Capture>, String) {
+    super::capture::open(choice, root).await
+}

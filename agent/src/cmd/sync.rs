@@ -1,0 +1,184 @@
+//! `vfsync sync`: one pass over both trees.
+
+use super::connect::{Connected, check_apart, leading_root, reach};
+use super::serve::{close, notices};
+use super::tell::Teller;
+use crate::cli::SyncArgs;
+use crate::exit::ExitStatus;
+use crate::link::session::{Session, scan_filter};
+use crate::link::{Event, LinkError, Setup};
+use crate::options::{Options, Repeat};
+use crate::output::{Answer, LogFile, Reporter, Style, proceed};
+use crate::replica::Replica;
+use crate::wire::Start;
+use anyhow::{Context, Result};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::mpsc;
+
+/// Makes the passes that were asked for.
+pub async fn run(args: SyncArgs) -> Result<ExitStatus> {
+    let options = args.options;
+    let reporter = reporter(&options)?;
+    options.notices.iter().for_each(|notice| reporter.note(notice));
+    if options.command.test_server {
+        return test_server(&options, &reporter).await;
+    }
+    check_apart(&options)?;
+    loop {
+        let status = passes(&options, &reporter).await;
+        match options.command.repeat {
+            Repeat::Once => return status,
+            Repeat::Every(pause) => {
+                if let Err(error) = status {
+                    reporter.error(&format!("{error:#}"));
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    _ = tokio::signal::ctrl_c() => return Ok(ExitStatus::InStep),
+                }
+            }
+        }
+    }
+}
+
+/// Returns what prints for these options.
+pub(super) fn reporter(options: &Options) -> Result<Reporter> {
+    let log = match &options.command.logfile {
+        Some(path) => Some(LogFile::open(path).with_context(|| format!("cannot open the log file {}", path.display()))?),
+        None => None,
+    };
+    Ok(Reporter::new(Style::of(&options.command), log))
+}
+
+/// Connects, says so, and ends.
+async fn test_server(options: &Options, reporter: &Reporter) -> Result<ExitStatus> {
+    let (leading, _) = leading_root(options)?;
+    for (place, root) in options.roots.iter().enumerate() {
+        if place != leading {
+            reporter.say(&format!("Contacting {root} ..."));
+            reach(options, root).await?.close().await;
+        }
+    }
+    let names: Vec<String> = options.roots.iter().map(ToString::to_string).collect();
+    reporter.say(&format!("Connected [{}]", names.join(" -> ")));
+    Ok(ExitStatus::InStep)
+}
+
+/// One pass, and with `retry` further ones while paths fail.
+async fn passes(options: &Options, reporter: &Reporter) -> Result<ExitStatus> {
+    let mut status = pass(options, reporter).await?;
+    for _ in 0..options.command.retry {
+        if status != ExitStatus::Failed {
+            break;
+        }
+        reporter.note("some paths failed: trying again");
+        status = pass(options, reporter).await?;
+    }
+    Ok(status)
+}
+
+async fn pass(options: &Options, reporter: &Reporter) -> Result<ExitStatus> {
+    let began = Instant::now();
+    let (leading, path) = leading_root(options)?;
+    let other = 1 - leading;
+    let link = options.link(1);
+    let (kept, filter, state) =
+        (options.replica.clone(), scan_filter(&link)?, options.command.state_dir.clone());
+    let opening = tokio::task::spawn_blocking(move || Replica::open(&path, &state, kept, filter));
+    let replica = Arc::new(opening.await.context("opening the replica")??);
+    notices(&replica).iter().for_each(|notice| reporter.note(notice));
+    let (events, told) = mpsc::unbounded_channel();
+    let setup = Setup {
+        replica: replica.clone(),
+        link,
+        options: options.replica.clone(),
+        local_is_first: leading == 0,
+        remote_root: Vec::new(),
+        events,
+    };
+    let root = &options.roots[other];
+    let mut connected = reach(options, root).await?.open(setup, root).await?;
+    let names: Vec<String> = options.roots.iter().map(ToString::to_string).collect();
+    reporter.start(&names.join(" and "));
+    let teller = Teller::new(reporter, leading == 0);
+    let mut pass = Pass { options, reporter, replica: &replica, teller, told, began };
+    let result = pass.run(&mut connected).await;
+    connected.end().await;
+    drop(pass);
+    close(replica);
+    result.with_context(|| root.to_string())
+}
+
+/// One pass under way.
+struct Pass<'a> {
+    options: &'a Options,
+    reporter: &'a Reporter,
+    replica: &'a Arc<Replica>,
+    teller: Teller<'a>,
+    told: mpsc::UnboundedReceiver<Event>,
+    began: Instant,
+}
+
+impl Pass<'_> {
+    async fn run(&mut self, connected: &mut Connected) -> Result<ExitStatus> {
+        let session = &mut connected.session;
+        let command = &self.options.command;
+        if command.batch && !command.dry_run {
+            self.go(session, Start::Pass).await?;
+        } else {
+            self.teller.plan();
+            self.go(session, Start::Plan).await?;
+            let plan = self.teller.take_plan();
+            if plan.is_empty() || command.dry_run {
+                self.reporter.plan(&plan);
+                return Ok(self.end_of_plan(session, &plan));
+            }
+            let conflicts = plan.iter().all(|p| matches!(p, crate::output::Planned::Conflict(_)));
+            self.reporter.plan(&plan);
+            if !conflicts && proceed()? == Answer::No {
+                self.reporter.say("Nothing was done.");
+                return Ok(ExitStatus::InStep);
+            }
+            self.teller.reset();
+            self.go(session, Start::Execute).await?;
+        }
+        let summary = self.teller.summary(session.totals(), self.began.elapsed());
+        self.reporter.summary(&summary);
+        Ok(summary.exit_status())
+    }
+
+    /// Says how a plan ends that is not carried out.
+    fn end_of_plan(&self, session: &Session, plan: &[crate::output::Planned]) -> ExitStatus {
+        let summary = self.teller.summary(session.totals(), self.began.elapsed());
+        self.reporter.summary(&summary);
+        let conflict = plan.iter().any(|p| matches!(p, crate::output::Planned::Conflict(_)));
+        summary.exit_status().max(if conflict { ExitStatus::Skipped } else { ExitStatus::InStep })
+    }
+
+    /// Starts both ends and waits until they are at rest.
+    async fn go(&mut self, session: &mut Session, start: Start) -> Result<(), LinkError> {
+        session.start(start).await?;
+        if start != Start::Execute {
+            let scanning = self.replica.clone();
+            let scanned = tokio::task::spawn_blocking(move || scanning.scan_all()).await;
+            let report = scanned.map_err(|e| LinkError::Died(e.to_string()))??;
+            session.report(report, false).await?;
+            session.scanned().await?;
+        }
+        let settled = {
+            let settling = session.settle();
+            tokio::pin!(settling);
+            loop {
+                tokio::select! {
+                    settled = &mut settling => break settled,
+                    Some(event) = self.told.recv() => self.teller.event(event),
+                }
+            }
+        };
+        while let Ok(event) = self.told.try_recv() {
+            self.teller.event(event);
+        }
+        settled
+    }
+}

@@ -1,0 +1,155 @@
+//! From what links tell to what a person or a script reads.
+
+use crate::core::entry::Kind;
+use crate::core::path::RelPath;
+use crate::core::reconcile::Side;
+use crate::link::{Event, Outcome, Totals};
+use crate::output::{
+    Action, ConflictReport, Direction, Item, ItemKind, ItemResult, Planned, Reporter, Resolved, Summary,
+};
+use crate::replica::{Problem, Severity};
+use crate::wire;
+use std::collections::BTreeSet;
+
+/// Counts and prints what happens on the link between the first root and another.
+pub struct Teller<'a> {
+    reporter: &'a Reporter,
+    local_is_first: bool,
+    /// In place of printing: what would be done.
+    plan: Option<Vec<Planned>>,
+    summary: Summary,
+    conflicts: BTreeSet<RelPath>,
+    problems: BTreeSet<(bool, RelPath)>,
+}
+
+impl<'a> Teller<'a> {
+    /// Makes one that prints.
+    pub fn new(reporter: &'a Reporter, local_is_first: bool) -> Teller<'a> {
+        Teller {
+            reporter,
+            local_is_first,
+            plan: None,
+            summary: Summary::default(),
+            conflicts: BTreeSet::new(),
+            problems: BTreeSet::new(),
+        }
+    }
+
+    /// From now on collects what would be done.
+    pub fn plan(&mut self) {
+        self.plan = Some(Vec::new());
+    }
+
+    /// Returns what would be done, in the order of the paths, and prints again from now on.
+    pub fn take_plan(&mut self) -> Vec<Planned> {
+        let mut plan = self.plan.take().unwrap_or_default();
+        plan.sort_by(|a, b| path(a).cmp(path(b)));
+        plan
+    }
+
+    /// Returns the sums so far.
+    pub fn summary(&self, totals: Totals, elapsed: std::time::Duration) -> Summary {
+        Summary { bytes_sent: totals.sent, bytes_received: totals.received, elapsed, ..self.summary }
+    }
+
+    /// Forgets what was counted, for the next pass.
+    pub fn reset(&mut self) {
+        self.summary = Summary::default();
+        self.conflicts.clear();
+        self.problems.clear();
+    }
+
+    fn direction(&self, side: Side) -> Direction {
+        if (side == Side::Local) == self.local_is_first { Direction::ToFirst } else { Direction::ToSecond }
+    }
+
+    /// Takes one event.
+    pub fn event(&mut self, event: Event) {
+        match event {
+            Event::Change { path, kind, action, side, outcome } => {
+                self.change(path, kind, action, side, outcome);
+            }
+            Event::Conflict { path, local, remote } => {
+                // Both ends see it.
+                if self.conflicts.insert(path.clone()) {
+                    let (first, second) = if self.local_is_first { (local, remote) } else { (remote, local) };
+                    self.conflict(ConflictReport { path, first, second, resolved: Resolved::No });
+                }
+            }
+            Event::Problem { side, problem } => self.problem(side, problem),
+            Event::Notice(text) => self.reporter.note(&text),
+        }
+    }
+
+    fn change(&mut self, path: RelPath, kind: Kind, action: wire::Action, side: Side, outcome: Outcome) {
+        let kind = match kind {
+            Kind::File => ItemKind::File,
+            Kind::Dir => ItemKind::Dir,
+            Kind::Symlink => ItemKind::Symlink,
+        };
+        let action = match action {
+            wire::Action::Create => Action::Create,
+            wire::Action::Update => Action::Update,
+            wire::Action::Delete => Action::Delete,
+            wire::Action::Props => Action::Props,
+        };
+        let direction = self.direction(side);
+        if let Some(plan) = &mut self.plan {
+            if outcome == Outcome::Done {
+                plan.push(Planned::Change { path, from: None, kind, action, direction });
+                return;
+            }
+        }
+        let (result, reason) = match outcome {
+            Outcome::Done => (ItemResult::Done, String::new()),
+            // What stays of a deletion was left out on purpose; what could not be set of a new state has failed.
+            Outcome::Partly(why) if action == Action::Delete => (ItemResult::Skipped, why),
+            Outcome::Partly(why) | Outcome::Failed(why) => (ItemResult::Failed, why),
+            Outcome::Skipped(why) => (ItemResult::Skipped, why),
+        };
+        self.item(Item { path, from: None, kind, action, direction, result, reason });
+    }
+
+    fn problem(&mut self, side: Side, problem: Problem) {
+        let Problem { path, severity, why } = problem;
+        if !self.problems.insert((side == Side::Local, path.clone())) {
+            return;
+        }
+        let result = match severity {
+            Severity::Skipped => ItemResult::Skipped,
+            Severity::Failed => ItemResult::Failed,
+        };
+        // What cannot be read here does not get there.
+        let direction = self.direction(side.flipped());
+        let (kind, action) = (ItemKind::File, Action::Update);
+        self.item(Item { path, from: None, kind, action, direction, result, reason: why });
+    }
+
+    fn item(&mut self, item: Item) {
+        if self.plan.is_none() {
+            self.summary.count(&item);
+            self.reporter.item(&item);
+        } else if item.result != ItemResult::Done {
+            // Said once more when it is carried out; without that it would not be said at all.
+            self.reporter.note(&format!("{}: {}", item.path, item.reason));
+            self.summary.count(&item);
+        }
+    }
+
+    fn conflict(&mut self, conflict: ConflictReport) {
+        match &mut self.plan {
+            Some(plan) => plan.push(Planned::Conflict(conflict)),
+            None => {
+                self.summary.count_conflict(&conflict);
+                self.reporter.conflict(&conflict);
+            }
+        }
+    }
+}
+
+fn path(planned: &Planned) -> &RelPath {
+    match planned {
+        Planned::Change { path, .. } => path,
+        Planned::Conflict(conflict) => &conflict.path,
+    }
+}

@@ -1,0 +1,104 @@
+//! An [`Event`] is what a link tells the person who runs it.
+
+use crate::core::entry::{Content, Entry, Kind};
+use crate::core::path::RelPath;
+use crate::core::reconcile::Side;
+use crate::replica::Problem;
+use crate::wire::{Action, Verdict};
+
+/// How a change ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// It is done but for this.
+    Partly(String),
+    /// An option forbids it, or it has to wait.
+    Skipped(String),
+    /// It did not work.
+    Failed(String),
+}
+
+/// Something that a link did or could not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A path of one side was changed, or should have been.
+    Change {
+        /// Where.
+        path: RelPath,
+        /// What stands there afterwards, or stood there before it was deleted.
+        kind: Kind,
+        /// What was done.
+        action: Action,
+        /// Whose tree it was done to.
+        side: Side,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Both sides changed a path.
+    Conflict {
+        /// Where; a directory for all that is in it.
+        path: RelPath,
+        /// What stands here, for a person.
+        local: String,
+        /// What stands at the peer.
+        remote: String,
+    },
+    /// A path that a scan could not deal with.
+    Problem {
+        /// On whose tree.
+        side: Side,
+        /// What.
+        problem: Problem,
+    },
+    /// Something that a person should know.
+    Notice(String),
+}
+
+/// Says what an entry is, for a person.
+pub fn describe(entry: Option<&Entry>) -> String {
+    match entry.map(|e| &e.content) {
+        None => "absent".to_owned(),
+        Some(Content::Deleted) => "deleted".to_owned(),
+        Some(Content::Dir) => "directory".to_owned(),
+        Some(Content::File { size, .. }) => format!("file, {size} bytes"),
+        Some(Content::Symlink { target }) => format!("symlink to {}", target.escape_ascii()),
+    }
+}
+
+/// Returns what a verdict over the entry `offered` at `path` means to a person; `None` for what is nothing new.
+/// `side` is the receiver's; `here` is what stood there, where it is known.
+pub(super) fn of_verdict(
+    path: &RelPath,
+    offered: &Entry,
+    here: Option<&Entry>,
+    verdict: Verdict,
+    side: Side,
+) -> Option<Event> {
+    let kind = offered.content.kind().or_else(|| here.and_then(|e| e.content.kind())).unwrap_or(Kind::File);
+    let change = |action, outcome| Some(Event::Change { path: path.clone(), kind, action, side, outcome });
+    let wanted = match (here.map(|e| e.content.is_live()), offered.content.is_live()) {
+        (_, false) => Action::Delete,
+        (Some(true), true) => Action::Update,
+        (_, true) => Action::Create,
+    };
+    match verdict {
+        Verdict::Have | Verdict::Won | Verdict::Waits => None,
+        Verdict::Took(action) => change(action, Outcome::Done),
+        Verdict::TookPartly(action, why) => change(action, Outcome::Partly(why)),
+        Verdict::Forbidden(option) => change(wanted, Outcome::Skipped(format!("forbidden by {option}"))),
+        Verdict::Failed(why) => change(wanted, Outcome::Failed(why)),
+        Verdict::Conflict { here, at } => {
+            let there = if at == *path {
+                describe(Some(offered))
+            } else {
+                format!("{path}: {}", describe(Some(offered)))
+            };
+            let (local, remote) = match side {
+                Side::Local => (here, there),
+                Side::Remote => (there, here),
+            };
+            Some(Event::Conflict { path: at, local, remote })
+        }
+    }
+}

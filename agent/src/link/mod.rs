@@ -1,0 +1,154 @@
+//! A link is a session between two replicas. Both ends run the same parts:
+//!
+//! - the *offerer* sends every entry above the number that the peer has acknowledged ([`offer`]);
+//! - the *receiver* decides about what comes, puts it into the tree and answers ([`receive`]);
+//! - the *content pump* sends the bytes that the peer asks for ([`content`]).
+//!
+//! Only the opening and the end differ ([`session`]): one end dials, and says what to do.
+//!
+//! What bounds the memory: each direction has at most [`credit::OFFER_WINDOW`] of offers and
+//! [`credit::DATA_WINDOW`] of content under way, and a queue of a few frames. A peer that sends more is cut off.
+
+mod content;
+pub mod credit;
+mod event;
+mod offer;
+pub mod open_set;
+mod receive;
+pub mod session;
+mod streams;
+
+pub use event::{Event, Outcome, describe};
+pub use session::{Accepted, LinkError, Setup, Totals, accept, initiate};
+
+use crate::core::entry::Entry;
+use crate::core::filter::Filter;
+use crate::core::path::RelPath;
+use crate::core::reconcile::{Policy, Side};
+use crate::core::version::{ReplicaId, Sequence};
+use crate::replica::Replica;
+use crate::wire::{Message, OfferNumber, encode_message};
+use bytes::Bytes;
+use credit::{Closed, Credit};
+use open_set::OpenSet;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio::sync::{Notify, mpsc};
+
+/// An offer that the peer has not answered.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub path: RelPath,
+    pub entry: Entry,
+}
+
+/// What the parts of one end share.
+pub(crate) struct Shared {
+    pub replica: Arc<Replica>,
+    pub peer: ReplicaId,
+    pub policy: Policy,
+    pub filter: Filter,
+    pub paths: Vec<RelPath>,
+    pub numeric_ids: bool,
+    /// Decide and answer, but change nothing.
+    pub plan: AtomicBool,
+    pub open: Mutex<OpenSet>,
+    pub sent: Mutex<HashMap<OfferNumber, Sent>>,
+    pub offer_credit: Credit,
+    pub data_credit: Credit,
+    /// Everything up to this number of ours is offered, or being offered from a snapshot.
+    pub offered_through: AtomicU64,
+    pub idle: Idle,
+    pub events: mpsc::UnboundedSender<Event>,
+    out: mpsc::Sender<Bytes>,
+}
+
+/// What has to come to rest before an end is settled.
+#[derive(Debug, Default)]
+pub(crate) struct Idle {
+    /// The offerer has something to send.
+    pub offering: AtomicBool,
+    /// Messages for the receiver that it has not dealt with, and contents that it waits for.
+    pub receiving: AtomicU64,
+    /// Grows with every batch of offers, either way.
+    pub activity: AtomicU64,
+    pub changed: Notify,
+}
+
+impl Idle {
+    pub(crate) fn stir(&self) {
+        self.changed.notify_waiters();
+    }
+}
+
+impl Shared {
+    /// Sends a message. Blocks while the connection is slow.
+    pub(crate) fn send(&self, message: &Message) -> Result<(), Closed> {
+        self.send_frame(encode_message(message))
+    }
+
+    pub(crate) fn send_frame(&self, frame: Bytes) -> Result<(), Closed> {
+        self.out.blocking_send(frame).map_err(|_| Closed)
+    }
+
+    /// Sends a message from a task.
+    pub(crate) async fn send_async(&self, message: &Message) -> Result<(), Closed> {
+        self.out.send(encode_message(message)).await.map_err(|_| Closed)
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        // Without a listener (the end that answers) there is nobody to tell.
+        let _ = self.events.send(event);
+    }
+
+    /// Returns whether this link leaves the path out.
+    pub(crate) fn leaves_out(&self, path: &RelPath) -> bool {
+        let outside = |p: &&RelPath| path.starts_with(p) || p.starts_with(path);
+        (!self.paths.is_empty() && !self.paths.iter().any(|p| outside(&p)))
+            || self.filter.ignores_at_or_above(path)
+    }
+
+    pub(crate) fn is_plan(&self) -> bool {
+        self.plan.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn offered_through(&self) -> Sequence {
+        Sequence(self.offered_through.load(Ordering::SeqCst))
+    }
+
+    /// Returns whether nothing is left to offer, to answer or to wait for.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.idle.offering.load(Ordering::SeqCst)
+            && self.idle.receiving.load(Ordering::SeqCst) == 0
+            && self.sent.lock().expect("no thread panics with this locked").is_empty()
+    }
+
+    /// Waits until [`Shared::is_idle`].
+    pub(crate) async fn until_idle(&self) {
+        loop {
+            let changed = self.idle.changed.notified();
+            if self.is_idle() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Ends the waiting of every thread of this end.
+    pub(crate) fn close(&self) {
+        self.offer_credit.close();
+        self.data_credit.close();
+    }
+
+    /// Takes the answer to an offer of ours, and tells what it means.
+    pub(crate) fn answered(&self, number: OfferNumber, verdict: crate::wire::Verdict) {
+        let sent = self.sent.lock().expect("no thread panics with this locked").remove(&number);
+        if let Some(sent) = sent
+            && let Some(event) = event::of_verdict(&sent.path, &sent.entry, None, verdict, Side::Remote)
+        {
+            self.tell(event);
+        }
+        self.idle.stir();
+    }
+}

@@ -1,0 +1,279 @@
+//! The offerer: sends every entry above the number that the peer has dealt with, a batch at a time, in the order of a
+//! walk, so that directories go before what is in them.
+
+use super::credit::Closed;
+use super::{Sent, Shared};
+use crate::archive::{ArchiveError, Snapshot};
+use crate::core::entry::{Content, Record};
+use crate::core::path::RelPath;
+use crate::core::version::Sequence;
+use crate::fs::read_file;
+use crate::wire::{Batch, Message, Offer, OfferNumber};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+/// A file up to this size goes along with its offer, in bytes.
+const INLINE: u64 = 64 << 10;
+/// A frame of offers is sent when it has grown to this, in bytes.
+const FRAME: u64 = 256 << 10;
+/// Up to so many changed entries are sorted in memory; beyond that the archive is walked.
+const SORTED: usize = 100_000;
+
+/// What the offerer goes by.
+pub(super) struct Offerer {
+    /// Everything up to here the peer has dealt with, or is offered.
+    through: Sequence,
+    /// The peer has nothing: content goes along with everything.
+    peer_is_empty: bool,
+    /// Content goes along with what changed.
+    inline: bool,
+    /// Records that the peer computes for itself are sent all the same: it is not known whether it did.
+    first: bool,
+    next: u64,
+    /// The last batch said up to here; what was skipped since needs no hurry.
+    said: Sequence,
+    /// The view that a plan was made from, to be carried out just so.
+    pub(super) planned: Option<(Snapshot, Sequence, Sequence)>,
+}
+
+/// Why offering ended.
+pub(super) enum OfferError {
+    Closed,
+    Archive(ArchiveError),
+}
+
+impl From<Closed> for OfferError {
+    fn from(_: Closed) -> OfferError {
+        OfferError::Closed
+    }
+}
+
+impl From<ArchiveError> for OfferError {
+    fn from(error: ArchiveError) -> OfferError {
+        OfferError::Archive(error)
+    }
+}
+
+/// A frame of offers that is being filled.
+#[derive(Default)]
+struct Outgoing {
+    offers: Vec<Offer>,
+    size: u64,
+}
+
+impl Outgoing {
+    fn send(&mut self, shared: &Shared) -> Result<(), Closed> {
+        self.size = 0;
+        match std::mem::take(&mut self.offers) {
+            empty if empty.is_empty() => Ok(()),
+            offers => shared.send(&Message::Offers(offers)),
+        }
+    }
+}
+
+impl Offerer {
+    /// `after` is what the peer says it has dealt with; `None`: the two never met.
+    pub(super) fn new(after: Option<Sequence>, peer_is_empty: bool) -> Offerer {
+        Offerer {
+            through: after.unwrap_or_default(),
+            peer_is_empty,
+            // Two trees that meet for the first time have most contents in common.
+            inline: peer_is_empty || after.is_some(),
+            first: true,
+            next: 0,
+            said: Sequence(0),
+            planned: None,
+        }
+    }
+
+    /// Returns whether the peer's position is behind, by entries that it need not have.
+    pub(super) fn lags(&self) -> bool {
+        self.said < self.through && !self.first
+    }
+
+    /// Sends what is new and what the peer asks for again. Blocks. A batch without a single offer is only sent with
+    /// `flush`.
+    pub(super) fn batch(
+        &mut self,
+        shared: &Shared,
+        again: BTreeMap<RelPath, bool>,
+        flush: bool,
+    ) -> Result<(), OfferError> {
+        let (snapshot, after, through) = match self.planned.take() {
+            // A plan is carried out from the view that it was made from.
+            Some(planned) if !shared.is_plan() => planned,
+            _ => {
+                let snapshot = shared.replica.archive.read()?;
+                let head = snapshot.head()?;
+                (snapshot, self.through, head)
+            }
+        };
+        if through <= after && again.is_empty() && !self.first && !flush {
+            return Ok(());
+        }
+        shared.offered_through.fetch_max(through.0, Ordering::SeqCst);
+        let numbered = self.next;
+        let mut frame = Outgoing::default();
+        self.walk(shared, &snapshot, after, through, &again, &mut frame)?;
+        frame.send(shared)?;
+        if self.next > numbered || self.first || flush {
+            shared.idle.activity.fetch_add(1, Ordering::SeqCst);
+            shared.send(&Message::Batch(Batch { through }))?;
+            self.said = through;
+        }
+        if shared.is_plan() {
+            self.planned = Some((snapshot, after, through));
+            shared.offered_through.store(after.0, Ordering::SeqCst);
+        } else {
+            self.through = through;
+            self.first = false;
+            self.peer_is_empty = false;
+            self.inline = true;
+        }
+        Ok(())
+    }
+
+    /// Sends every path of the batch, in the order of a walk.
+    fn walk(
+        &mut self,
+        shared: &Shared,
+        snapshot: &Snapshot,
+        after: Sequence,
+        through: Sequence,
+        again: &BTreeMap<RelPath, bool>,
+        frame: &mut Outgoing,
+    ) -> Result<(), OfferError> {
+        let changed = snapshot.since(after, SORTED + 1)?;
+        self.look_for_open(shared, &changed)?;
+        if changed.len() > SORTED {
+            // So many that sorting them would grow with the tree: the archive is in order already.
+            for row in snapshot.below(&RelPath::root())? {
+                let (path, record) = row?;
+                let asked = is_asked(again, &path);
+                if record.sequence > after && record.sequence <= through || asked {
+                    self.emit(shared, frame, &path, &record, asked && record.sequence <= after)?;
+                }
+            }
+            return Ok(());
+        }
+        let mut paths: BTreeMap<RelPath, bool> = BTreeMap::new();
+        for (path, recursive) in again {
+            paths.insert(path.clone(), true);
+            if *recursive {
+                for row in snapshot.below(path)? {
+                    paths.insert(row?.0, true);
+                }
+            }
+        }
+        for (sequence, path) in changed {
+            if sequence <= through {
+                paths.insert(path, false);
+            }
+        }
+        for (path, asked) in paths {
+            if let Some(record) = snapshot.get(&path)? {
+                self.emit(shared, frame, &path, &record, asked)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a record into the frame, and sends the frame when it is full.
+    fn emit(
+        &mut self,
+        shared: &Shared,
+        frame: &mut Outgoing,
+        path: &RelPath,
+        record: &Record,
+        again: bool,
+    ) -> Result<(), OfferError> {
+        let Some(offer) = self.offer(shared, path, record, again) else { return Ok(()) };
+        let cost = offer.cost();
+        if frame.size + cost > FRAME {
+            frame.send(shared)?;
+        }
+        if !shared.offer_credit.try_take(cost)? {
+            // Before the credit is waited for: what is in the frame has to be on its way, or it is never given back.
+            frame.send(shared)?;
+            shared.offer_credit.take(cost)?;
+        }
+        let sent = Sent { path: offer.path.clone(), entry: offer.entry.clone() };
+        shared.sent.lock().expect("no thread panics with this locked").insert(OfferNumber(self.next), sent);
+        self.next += 1;
+        frame.size += cost;
+        frame.offers.push(offer);
+        Ok(())
+    }
+
+    /// Where something changed here that the peer's side is open at, the peer is asked to offer it again.
+    fn look_for_open(&self, shared: &Shared, changed: &[(Sequence, RelPath)]) -> Result<(), OfferError> {
+        let mut ask = BTreeMap::new();
+        {
+            let open = shared.open.lock().expect("no thread panics with this locked");
+            for (_, path) in changed {
+                ask.extend(open.touched_by(path));
+            }
+        }
+        // At the start everything open is asked for anyway.
+        if !ask.is_empty() && !self.first {
+            shared.send(&Message::Again(ask.into_iter().collect()))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the offer of a record; `None` if the peer need not have it.
+    fn offer(&self, shared: &Shared, path: &RelPath, record: &Record, again: bool) -> Option<Offer> {
+        let is_from_peer = record.from == Some(shared.peer) && !(record.computed && self.first);
+        if path.is_root() || (is_from_peer && !again) || shared.leaves_out(path) {
+            return None;
+        }
+        let entry = record.entry.clone();
+        let content = match &entry.content {
+            Content::File { size, .. } if *size <= INLINE && !again && self.goes_along(shared, record) => {
+                read_inline(shared, path, &entry.content)
+            }
+            _ => None,
+        };
+        let owners = shared.replica.owners_of(&entry, shared.numeric_ids, shared.policy.mask);
+        Some(Offer { path: path.clone(), entry, owners, content, again })
+    }
+
+    /// Returns whether the peer is likely to lack the content of a record.
+    fn goes_along(&self, shared: &Shared, record: &Record) -> bool {
+        if self.peer_is_empty {
+            return true;
+        }
+        let made_here = record.entry.content_lineage.now.counter(shared.replica.id()) == record.sequence.0;
+        self.inline && (made_here || record.from.is_some_and(|from| from != shared.peer && !record.computed))
+    }
+}
+
+fn is_asked(again: &BTreeMap<RelPath, bool>, path: &RelPath) -> bool {
+    let mut above = path.parent();
+    while let Some(dir) = above {
+        if again.get(&dir) == Some(&true) {
+            return true;
+        }
+        above = dir.parent();
+    }
+    again.contains_key(path)
+}
+
+/// Reads a small file that is about to be offered; `None` if it is no longer what the entry says. Then the peer asks for
+/// it, and learns that there is something newer.
+fn read_inline(shared: &Shared, path: &RelPath, content: &Content) -> Option<Bytes> {
+    let Content::File { size, digest } = content else { return None };
+    let (parent, name) = path.split()?;
+    let file = shared.replica.dir.open_dir(&parent).and_then(|dir| dir.open_file(&name)).ok()?;
+    let mut bytes = Vec::with_capacity(*size as usize);
+    let hashed = read_file(&file, |piece| {
+        // The file may have grown since; what is kept is bounded by what it should be.
+        if bytes.len() as u64 + piece.len() as u64 <= INLINE {
+            bytes.extend_from_slice(piece);
+        }
+        Ok(())
+    });
+    let hashed = hashed.ok()?;
+    (hashed.digest == *digest && hashed.size == *size && bytes.len() as u64 == *size).then(|| bytes.into())
+}

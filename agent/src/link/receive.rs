@@ -1,0 +1,314 @@
+//! The receiver: decides about the offers that come, puts them into the tree, and answers. One thread, so that what
+//! comes is dealt with in the order in which it came.
+
+use super::credit::Closed;
+use super::event;
+use super::{Event, Shared};
+use crate::archive::ArchiveError;
+use crate::core::entry::Content;
+use crate::core::path::RelPath;
+use crate::core::reconcile::Side;
+use crate::core::version::Sequence;
+use crate::replica::apply::{Applied, Applier, Incoming, Transfer};
+use crate::replica::scan::{Look, ScanError};
+use crate::wire::{Message, Offer, OfferNumber, Verdict, Want};
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc;
+
+/// So many offers, or so much content with them, are put into the tree at once at the most.
+const CHUNK: usize = 2048;
+const CHUNK_BYTES: u64 = 6 << 20;
+/// How often an offer is decided about anew because the path had changed on the disk.
+const TRIES: u32 = 4;
+
+/// What the reader hands over.
+#[derive(Debug)]
+pub(super) enum Task {
+    Offers(Vec<Offer>),
+    Batch(Sequence),
+    Data(OfferNumber, Bytes),
+    DataEnd(OfferNumber, bool),
+}
+
+/// Why receiving ended.
+#[derive(Debug)]
+pub(super) enum ReceiveError {
+    Closed,
+    Archive(ArchiveError),
+    Scan(ScanError),
+}
+
+impl From<Closed> for ReceiveError {
+    fn from(_: Closed) -> ReceiveError {
+        ReceiveError::Closed
+    }
+}
+
+impl From<ArchiveError> for ReceiveError {
+    fn from(error: ArchiveError) -> ReceiveError {
+        ReceiveError::Archive(error)
+    }
+}
+
+pub(super) struct Receiver {
+    shared: Arc<Shared>,
+    applier: Applier,
+    next: u64,
+    queue: VecDeque<Incoming>,
+    queued_bytes: u64,
+    /// Offers whose content has been asked for.
+    wanted: HashMap<OfferNumber, Waiting>,
+    /// The cost of offers that wait for their content: it is given back when that has come, so that the window bounds
+    /// how many wait.
+    withheld: u64,
+    given_offers: Arc<AtomicU64>,
+    given_data: Arc<AtomicU64>,
+}
+
+/// An offer that waits for its content.
+struct Waiting {
+    incoming: Incoming,
+    cost: u64,
+    /// `None` until the first bytes come: an open file for each would be too many.
+    transfer: Option<Result<Transfer, String>>,
+}
+
+impl Receiver {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        applier: Applier,
+        given_offers: Arc<AtomicU64>,
+        given_data: Arc<AtomicU64>,
+    ) -> Receiver {
+        Receiver {
+            shared,
+            applier,
+            next: 0,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            wanted: HashMap::new(),
+            withheld: 0,
+            given_offers,
+            given_data,
+        }
+    }
+
+    /// Deals with what comes until the session ends. Blocks.
+    pub(super) fn run(mut self, mut tasks: mpsc::UnboundedReceiver<Task>) -> Result<(), ReceiveError> {
+        while let Some(task) = tasks.blocking_recv() {
+            self.deal(task)?;
+            self.shared.idle.receiving.fetch_sub(1, Ordering::SeqCst);
+            self.shared.idle.stir();
+        }
+        Ok(())
+    }
+
+    fn deal(&mut self, task: Task) -> Result<(), ReceiveError> {
+        match task {
+            Task::Offers(offers) => {
+                self.shared.idle.activity.fetch_add(1, Ordering::SeqCst);
+                for offer in offers {
+                    let number = OfferNumber(self.next);
+                    self.next += 1;
+                    self.queued_bytes += offer.cost();
+                    self.queue.push_back(Incoming::new(number, offer));
+                }
+                while self.queue.len() >= CHUNK || self.queued_bytes >= CHUNK_BYTES {
+                    if !self.chunk(false, None)? {
+                        break;
+                    }
+                }
+            }
+            Task::Batch(through) => {
+                while self.queue.len() > CHUNK && self.chunk(false, None)? {}
+                self.chunk(true, Some(through))?;
+                if !self.shared.is_plan() {
+                    self.shared.send(&Message::Done(through))?;
+                }
+            }
+            Task::Data(number, bytes) => {
+                if let Some(Waiting { incoming, transfer, .. }) = self.wanted.get_mut(&number) {
+                    let under_way = transfer.get_or_insert_with(|| self.applier.transfer(incoming));
+                    if let Ok(open) = under_way
+                        && let Err(why) = open.write(&bytes)
+                    {
+                        *transfer = Some(Err(why));
+                    }
+                }
+                self.given_data.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+                self.shared.send(&Message::DataCredit(bytes.len() as u64))?;
+            }
+            Task::DataEnd(number, complete) => self.arrived(number, complete)?,
+        }
+        Ok(())
+    }
+
+    /// Takes up to a chunk from the queue and deals with it. `complete`: nothing more of the batch comes. Returns
+    /// whether anything was taken for good.
+    fn chunk(&mut self, complete: bool, position: Option<Sequence>) -> Result<bool, ReceiveError> {
+        let n = if complete { self.queue.len() } else { self.queue.len().min(CHUNK) };
+        let mut chunk: Vec<Incoming> = self.queue.drain(..n).collect();
+        let cost: u64 = chunk.iter_mut().map(Incoming::take_cost).sum();
+        self.queued_bytes = self.queue.iter().map(Incoming::cost).sum();
+        let held = self.decide(chunk, complete, position)?;
+        let withheld = std::mem::take(&mut self.withheld);
+        self.give(cost.saturating_sub(withheld))?;
+        let progress = held.len() < n;
+        for incoming in held.into_iter().rev() {
+            self.queue.push_front(incoming);
+        }
+        Ok(progress)
+    }
+
+    fn give(&self, cost: u64) -> Result<(), Closed> {
+        if cost == 0 {
+            return Ok(());
+        }
+        self.given_offers.fetch_add(cost, Ordering::SeqCst);
+        self.shared.send(&Message::OfferCredit(cost))
+    }
+
+    /// Decides about offers until none of them is stale. Returns those at the end that only the rest of the batch lets
+    /// decide about.
+    fn decide(
+        &mut self,
+        mut chunk: Vec<Incoming>,
+        complete: bool,
+        position: Option<Sequence>,
+    ) -> Result<Vec<Incoming>, ReceiveError> {
+        let shared = self.shared.clone();
+        let mut held = Vec::new();
+        let mut position = position;
+        for attempt in 0.. {
+            let applied = {
+                let mut open = shared.open.lock().expect("no thread panics with this locked");
+                let through = shared.offered_through();
+                let whole = complete || attempt > 0;
+                self.applier.apply(&mut open, through, chunk, whole, position.take(), shared.is_plan())?
+            };
+            let Applied { outcomes, wanted, stale, held: more, again } = applied;
+            held.extend(more);
+            let verdicts: Vec<_> = outcomes
+                .into_iter()
+                .map(|outcome| {
+                    let told = event::of_verdict(
+                        &outcome.path,
+                        &outcome.offered,
+                        outcome.here.as_ref(),
+                        outcome.verdict.clone(),
+                        Side::Local,
+                    );
+                    if let Some(told) = told {
+                        shared.tell(told);
+                    }
+                    (outcome.number, outcome.verdict)
+                })
+                .collect();
+            if !verdicts.is_empty() {
+                shared.send(&Message::Verdicts(verdicts))?;
+            }
+            if !again.is_empty() {
+                shared.send(&Message::Again(again))?;
+            }
+            self.want(wanted)?;
+            if stale.is_empty() {
+                return Ok(held);
+            }
+            if attempt + 1 >= TRIES {
+                self.give_up(stale)?;
+                return Ok(held);
+            }
+            // The disk is not what the archive says: look, and decide again.
+            let dirty: BTreeMap<RelPath, Look> = stale
+                .iter()
+                .flat_map(Incoming::suspects)
+                .map(|path| (path, Look { recursive: true, written: false }))
+                .collect();
+            let report = shared.replica.scan_dirty(&dirty).map_err(ReceiveError::Scan)?;
+            for problem in report.problems {
+                shared.tell(Event::Problem { side: Side::Local, problem });
+            }
+            chunk = stale.into_iter().map(Incoming::renewed).collect();
+        }
+        Ok(held)
+    }
+
+    fn give_up(&mut self, stale: Vec<Incoming>) -> Result<(), ReceiveError> {
+        let shared = self.shared.clone();
+        let mut verdicts = Vec::new();
+        shared.replica.archive.write(crate::archive::Durable::Later, |w| {
+            let mut open = shared.open.lock().expect("no thread panics with this locked");
+            for incoming in &stale {
+                let why = incoming
+                    .why_stale()
+                    .unwrap_or("it keeps changing: tried again when it is quiet")
+                    .to_owned();
+                let reason = crate::archive::OpenReason::Failed(why.clone());
+                let recursive = false;
+                open.insert(w, shared.peer, incoming.path(), crate::archive::Open { reason, recursive })?;
+                verdicts.push((incoming.number, Verdict::Failed(why)));
+            }
+            Ok(())
+        })?;
+        for ((_, verdict), incoming) in verdicts.iter().zip(&stale) {
+            let entry = incoming.entry();
+            if let Some(told) = event::of_verdict(incoming.path(), entry, None, verdict.clone(), Side::Local)
+            {
+                shared.tell(told);
+            }
+        }
+        shared.send(&Message::Verdicts(verdicts))?;
+        Ok(())
+    }
+
+    /// Asks for contents.
+    fn want(&mut self, wanted: Vec<Incoming>) -> Result<(), ReceiveError> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut wants = Vec::new();
+        for incoming in wanted {
+            let offer = incoming.number;
+            wants.push(Want { offer });
+            let cost = incoming.base_cost();
+            self.withheld += cost;
+            // Until it has come, this end is not at rest.
+            self.shared.idle.receiving.fetch_add(1, Ordering::SeqCst);
+            self.wanted.insert(offer, Waiting { incoming, cost, transfer: None });
+        }
+        self.shared.send(&Message::Want(wants))?;
+        Ok(())
+    }
+
+    /// The content of an offer is complete, or will not come.
+    fn arrived(&mut self, number: OfferNumber, complete: bool) -> Result<(), ReceiveError> {
+        let Some(Waiting { incoming, cost, transfer }) = self.wanted.remove(&number) else { return Ok(()) };
+        let transfer = transfer.unwrap_or_else(|| self.applier.transfer(&incoming));
+        self.withheld = 0;
+        let result = match transfer {
+            Err(why) => Err(why),
+            Ok(_) if !complete => {
+                Err("it changed at the peer while it was sent: it comes when it is quiet".to_owned())
+            }
+            Ok(transfer) => match &incoming.entry().content {
+                Content::File { size, digest } => transfer.finish(*size, *digest),
+                Content::Deleted | Content::Dir | Content::Symlink { .. } => {
+                    Err("it has no content".to_owned())
+                }
+            },
+        };
+        match result {
+            Ok(staged) => {
+                self.decide(vec![incoming.with_staged(staged)], true, None)?;
+            }
+            Err(why) => self.give_up(vec![incoming.failed(why)])?,
+        }
+        let withheld = std::mem::take(&mut self.withheld);
+        self.give(cost.saturating_sub(withheld))?;
+        self.shared.idle.receiving.fetch_sub(1, Ordering::SeqCst);
+        Ok(())
+    }
+}

@@ -1,0 +1,762 @@
+//! A session: its opening, the order of its parts, and its end. The end that dials drives: it says what to do, and asks
+//! whether the other end has come to rest.
+
+use super::content::pump;
+use super::credit::{Credit, DATA_WINDOW, OFFER_WINDOW};
+use super::offer::{OfferError, Offerer};
+use super::open_set::OpenSet;
+use super::receive::{ReceiveError, Receiver, Task};
+use super::streams::{Allowance, Counters, Frames, OUT_QUEUE, write};
+use super::{Event, Idle, Shared};
+use crate::archive::ArchiveError;
+use crate::core::entry::AttributeMask;
+use crate::core::filter::{Filter, FilterError};
+use crate::core::path::RelPath;
+use crate::core::reconcile::{Forbidden, Policy, Preference, Side};
+use crate::core::version::{ReplicaId, Sequence};
+use crate::options::{self, LinkOptions, ReplicaOptions};
+use crate::replica::apply::Applier;
+use crate::replica::scan::{ScanError, ScanReport};
+use crate::replica::{Replica, Severity};
+use crate::transport::{Connection, Writer};
+use crate::wire::{Capability, Frame, Hello, Message, OfferNumber, Start, Welcome, WireError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// How long a position that only skipped entries would move may lag behind.
+const LAZY_BATCH: Duration = Duration::from_secs(1);
+/// How often both ends may stir each other up before a pass is given up. Every resolution takes one.
+const ROUNDS: u32 = 100;
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The connection broke.
+    #[error("the connection broke")]
+    Broken(#[source] std::io::Error),
+    /// The peer closed the connection.
+    #[error("the far end closed the connection")]
+    Closed,
+    /// The peer sent what cannot be understood.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The peer does not keep to the protocol.
+    #[error("the peer does not keep to the protocol: {0}")]
+    Protocol(&'static str),
+    /// The peer does not want the session.
+    #[error("{0}")]
+    Refused(String),
+    /// A guard of the peer halted the link.
+    #[error("{0}")]
+    Halted(String),
+    /// Both ends are one replica.
+    #[error("both roots are the same directory: give two different ones")]
+    Same,
+    /// The peer's archive is a copy of ours.
+    #[error(
+        "the far end's archive is a copy of this one (a cloned machine?): move the folder {0} away on one of \
+         the two and try again; nothing is deleted by that"
+    )]
+    Clone(std::path::PathBuf),
+    /// The local archive failed.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A local scan failed, or a local guard halted.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// The patterns of the two ends together cannot be used.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// Nothing comes to rest.
+    #[error("the two ends do not come to rest: something keeps changing; try again")]
+    Restless,
+    /// A thread died.
+    #[error("a part of the session failed: {0}")]
+    Died(String),
+}
+
+impl LinkError {
+    pub(super) fn broken(error: std::io::Error) -> LinkError {
+        LinkError::Broken(error)
+    }
+}
+
+/// Bytes that went each way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// To the peer.
+    pub sent: u64,
+    /// From the peer.
+    pub received: u64,
+}
+
+/// What the end that dials brings along.
+pub struct Setup {
+    /// Its replica.
+    pub replica: Arc<Replica>,
+    /// What to synchronise, and who wins.
+    pub link: LinkOptions,
+    /// How the far end keeps its replica.
+    pub options: ReplicaOptions,
+    /// Whether the local root is the first of the two.
+    pub local_is_first: bool,
+    /// The root at the far end.
+    pub remote_root: Vec<u8>,
+    /// Where to tell what happens.
+    pub events: mpsc::UnboundedSender<Event>,
+}
+
+/// What the reader tells the driver.
+enum Control {
+    Start(Start),
+    Problems(Vec<(RelPath, bool, String)>),
+    Settle(u64),
+    Settled(u64),
+    Halt(String),
+    Capture(String),
+    Bye,
+    /// The session is over: by itself, or by an error of one of its parts.
+    Ended(Result<(), LinkError>),
+}
+
+/// What the offerer is told.
+enum Command {
+    Begin {
+        after: Option<Sequence>,
+        empty: bool,
+    },
+    Again(Vec<(RelPath, bool)>),
+    /// The local tree has been scanned: what the archive says can be offered.
+    Scanned,
+    /// Carry out what was planned.
+    Execute,
+}
+
+/// One end of a session under way.
+pub struct Session {
+    shared: Arc<Shared>,
+    control: mpsc::UnboundedReceiver<Control>,
+    commands: mpsc::UnboundedSender<Command>,
+    counters: Arc<Counters>,
+    tasks: JoinSet<()>,
+    settle: u64,
+    /// The root at the far end, as it calls itself.
+    pub remote_root: Vec<u8>,
+}
+
+/// Turns the options of a link into the policy of one end.
+fn policy(link: &LinkOptions, is_first: bool, first_meeting: bool) -> Policy {
+    let side = |preference: options::Preference| match preference {
+        options::Preference::First => Preference::Side(if is_first { Side::Local } else { Side::Remote }),
+        options::Preference::Second => Preference::Side(if is_first { Side::Remote } else { Side::Local }),
+        options::Preference::Newer => Preference::Newer,
+        options::Preference::Older => Preference::Older,
+    };
+    let forbidden = if is_first { link.forbidden_in_first } else { link.forbidden_in_second };
+    let attributes = &link.attributes;
+    Policy {
+        times: attributes.times,
+        mask: AttributeMask {
+            mode: (attributes.perms & 0o7777) as u16,
+            owner: attributes.owner,
+            group: attributes.group,
+        },
+        prefer: link.prefer.map(side),
+        force: link.force.map(side),
+        first_meeting,
+        forbidden: Forbidden {
+            creation: forbidden.creation,
+            update: forbidden.update,
+            deletion: forbidden.deletion,
+        },
+    }
+}
+
+/// Returns what a scan leaves out under the options of a link.
+pub fn scan_filter(link: &LinkOptions) -> Result<Filter, FilterError> {
+    Filter::new(&link.ignore, &link.ignorenot, false)
+}
+
+/// A number that tells this process from every other.
+pub fn nonce() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    use std::sync::OnceLock;
+    static NONCE: OnceLock<u64> = OnceLock::new();
+    *NONCE.get_or_init(|| RandomState::new().hash_one(std::process::id()))
+}
+
+/// Opens a session from the end that dials, on a connection whose greeting is done.
+///
+/// # Errors
+/// When the peer refuses, or the connection breaks.
+pub async fn initiate(connection: Connection, setup: Setup) -> Result<Session, LinkError> {
+    let Connection { reader, writer, .. } = connection;
+    let counters = Arc::new(Counters::default());
+    let mut frames = Frames::new(reader, counters.clone());
+    let (out, queue) = mpsc::channel(OUT_QUEUE);
+    let mut tasks = JoinSet::new();
+    let (control_in, control) = mpsc::unbounded_channel();
+    spawn_writer(&mut tasks, writer, queue, counters.clone(), control_in.clone());
+    let hello = Hello {
+        replica: setup.replica.id(),
+        nonce: nonce(),
+        root: setup.remote_root,
+        dials_from_first: setup.local_is_first,
+        link: setup.link.clone(),
+        options: setup.options,
+        capabilities: Vec::<Capability>::new(),
+    };
+    let hello = crate::wire::encode_message(&Message::Hello(Box::new(hello)));
+    out.send(hello).await.map_err(|_| LinkError::Closed)?;
+    let welcome = match frames.next().await? {
+        Some(Frame::Message(Message::Welcome(welcome))) => *welcome,
+        Some(Frame::Message(Message::Refuse(why))) => return Err(LinkError::Refused(why)),
+        Some(_) => return Err(LinkError::Protocol("no welcome")),
+        None => return Err(LinkError::Closed),
+    };
+    if welcome.replica == setup.replica.id() {
+        let folder = setup.replica.archive.folder().to_owned();
+        return Err(if welcome.nonce == nonce() { LinkError::Same } else { LinkError::Clone(folder) });
+    }
+    for notice in welcome.notices {
+        let _ = setup.events.send(Event::Notice(notice));
+    }
+    let filter = scan_filter(&setup.link)?;
+    let ends = Ends {
+        replica: setup.replica,
+        peer: welcome.replica,
+        link: setup.link,
+        is_first: setup.local_is_first,
+        filter,
+        events: setup.events,
+    };
+    let streams = Streams { frames, out, control_in, control, counters, tasks };
+    run(ends, streams, welcome.root)
+}
+
+/// A session that was asked for and can be had.
+pub struct Accepted {
+    /// What was asked for.
+    pub hello: Box<Hello>,
+    frames: Frames,
+    out: mpsc::Sender<bytes::Bytes>,
+    control_in: mpsc::UnboundedSender<Control>,
+    control: mpsc::UnboundedReceiver<Control>,
+    counters: Arc<Counters>,
+    tasks: JoinSet<()>,
+}
+
+/// Reads what the end that dials asks for.
+///
+/// # Errors
+/// When the connection breaks, or the first message is no hello.
+pub async fn accept(connection: Connection) -> Result<Accepted, LinkError> {
+    let Connection { reader, writer, .. } = connection;
+    let counters = Arc::new(Counters::default());
+    let mut frames = Frames::new(reader, counters.clone());
+    let (out, queue) = mpsc::channel(OUT_QUEUE);
+    let mut tasks = JoinSet::new();
+    let (control_in, control) = mpsc::unbounded_channel();
+    spawn_writer(&mut tasks, writer, queue, counters.clone(), control_in.clone());
+    match frames.next().await? {
+        Some(Frame::Message(Message::Hello(hello))) => {
+            Ok(Accepted { hello, frames, out, control_in, control, counters, tasks })
+        }
+        Some(_) => Err(LinkError::Protocol("no hello")),
+        None => Err(LinkError::Closed),
+    }
+}
+
+impl Accepted {
+    /// Says why there can be no session, and ends it.
+    pub async fn refuse(mut self, why: String) {
+        let _ = self.out.send(crate::wire::encode_message(&Message::Refuse(why))).await;
+        drop((self.out, self.control_in));
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// Agrees to the session with this replica.
+    ///
+    /// # Errors
+    /// When the connection breaks or the archive fails.
+    pub async fn welcome(
+        self,
+        replica: Arc<Replica>,
+        notices: Vec<String>,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Result<Session, LinkError> {
+        let Accepted { hello, frames, out, control_in, control, counters, tasks } = self;
+        let root = replica.root.as_os_str().as_encoded_bytes().to_vec();
+        let welcome =
+            Welcome { replica: replica.id(), nonce: nonce(), root, notices, capabilities: Vec::new() };
+        let welcome = crate::wire::encode_message(&Message::Welcome(Box::new(welcome)));
+        out.send(welcome).await.map_err(|_| LinkError::Closed)?;
+        let filter = scan_filter(&hello.link)?;
+        let ends = Ends {
+            replica,
+            peer: hello.replica,
+            link: hello.link,
+            is_first: !hello.dials_from_first,
+            filter,
+            events,
+        };
+        let streams = Streams { frames, out, control_in, control, counters, tasks };
+        run(ends, streams, hello.root)
+    }
+}
+
+/// What both ends of a session are made of.
+struct Ends {
+    replica: Arc<Replica>,
+    peer: ReplicaId,
+    link: LinkOptions,
+    is_first: bool,
+    filter: Filter,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+struct Streams {
+    frames: Frames,
+    out: mpsc::Sender<bytes::Bytes>,
+    control_in: mpsc::UnboundedSender<Control>,
+    control: mpsc::UnboundedReceiver<Control>,
+    counters: Arc<Counters>,
+    tasks: JoinSet<()>,
+}
+
+fn spawn_writer(
+    tasks: &mut JoinSet<()>,
+    writer: Writer,
+    queue: mpsc::Receiver<bytes::Bytes>,
+    counters: Arc<Counters>,
+    control: mpsc::UnboundedSender<Control>,
+) {
+    tasks.spawn(async move {
+        if let Err(error) = write(writer, queue, counters).await {
+            let _ = control.send(Control::Ended(Err(error)));
+        }
+    });
+}
+
+/// Starts the parts of a session.
+fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, LinkError> {
+    let Ends { replica, peer, link, is_first, filter, events } = ends;
+    let Streams { frames, out, control_in, control, counters, mut tasks } = streams;
+    let snapshot = replica.archive.read()?;
+    let first_meeting = snapshot.position(peer)?.is_none();
+    let policy = policy(&link, is_first, first_meeting);
+    let shared = Arc::new(Shared {
+        replica: replica.clone(),
+        peer,
+        policy,
+        filter: filter.clone(),
+        paths: link.paths.clone(),
+        numeric_ids: link.attributes.numeric_ids,
+        plan: AtomicBool::new(false),
+        open: Mutex::new(OpenSet::load(&snapshot, peer)?),
+        sent: Mutex::new(HashMap::new()),
+        offer_credit: Credit::new(OFFER_WINDOW),
+        data_credit: Credit::new(DATA_WINDOW),
+        offered_through: AtomicU64::new(0),
+        idle: Idle::default(),
+        events,
+        out,
+    });
+    let applier =
+        Applier::new(replica.clone(), peer, policy, filter, link.paths, link.attributes.numeric_ids);
+    let allowance = Allowance::default();
+    let receiver =
+        Receiver::new(shared.clone(), applier, allowance.given_offers.clone(), allowance.given_data.clone());
+    let (to_receiver, receiver_tasks) = mpsc::unbounded_channel();
+    let (to_pump, wanted) = mpsc::unbounded_channel();
+    let (commands, offerer_commands) = mpsc::unbounded_channel();
+
+    let ended = control_in.clone();
+    tasks.spawn_blocking(move || {
+        let failed = match receiver.run(receiver_tasks) {
+            Ok(()) | Err(ReceiveError::Closed) => return,
+            Err(ReceiveError::Archive(error)) => LinkError::Archive(error),
+            Err(ReceiveError::Scan(error)) => LinkError::Scan(error),
+        };
+        let _ = ended.send(Control::Ended(Err(failed)));
+    });
+    let pumping = shared.clone();
+    tasks.spawn_blocking(move || {
+        // It ends when the session does; there is nothing to tell.
+        let _ = pump(&pumping, wanted);
+    });
+    tasks.spawn(offering(shared.clone(), offerer_commands, control_in.clone()));
+    let parts = Parts { to_receiver, to_pump, commands: commands.clone(), control: control_in };
+    tasks.spawn(reading(shared.clone(), frames, parts, allowance));
+    Ok(Session { shared, control, commands, counters, tasks, settle: 0, remote_root })
+}
+
+/// Where the reader hands messages to.
+struct Parts {
+    to_receiver: mpsc::UnboundedSender<Task>,
+    to_pump: mpsc::UnboundedSender<OfferNumber>,
+    commands: mpsc::UnboundedSender<Command>,
+    control: mpsc::UnboundedSender<Control>,
+}
+
+/// Reads frames and hands them on, until the connection ends.
+async fn reading(shared: Arc<Shared>, mut frames: Frames, parts: Parts, mut allowance: Allowance) {
+    let ended = loop {
+        match frames.next().await {
+            Ok(Some(frame)) => {
+                if let Err(error) = dispatch(&shared, frame, &parts, &mut allowance) {
+                    break Err(error);
+                }
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    shared.close();
+    let _ = parts.control.send(Control::Ended(ended));
+}
+
+fn dispatch(
+    shared: &Shared,
+    frame: Frame,
+    parts: &Parts,
+    allowance: &mut Allowance,
+) -> Result<(), LinkError> {
+    let to_receiver = |task| {
+        shared.idle.receiving.fetch_add(1, Ordering::SeqCst);
+        // A receiver that is gone has said why.
+        let _ = parts.to_receiver.send(task);
+    };
+    let to_offerer = |command| {
+        shared.idle.offering.store(true, Ordering::SeqCst);
+        let _ = parts.commands.send(command);
+    };
+    let to_driver = |control| {
+        let _ = parts.control.send(control);
+    };
+    let message = match frame {
+        Frame::Data(offer, bytes) => {
+            allowance.data += bytes.len() as u64;
+            allowance.check()?;
+            to_receiver(Task::Data(offer, bytes));
+            return Ok(());
+        }
+        Frame::Message(message) => message,
+    };
+    match message {
+        Message::Offers(offers) => {
+            allowance.offers += offers.iter().map(crate::wire::Offer::cost).sum::<u64>();
+            allowance.check()?;
+            to_receiver(Task::Offers(offers));
+        }
+        Message::Batch(batch) => to_receiver(Task::Batch(batch.through)),
+        Message::DataEnd { offer, complete } => to_receiver(Task::DataEnd(offer, complete)),
+        Message::Verdicts(verdicts) => {
+            verdicts.into_iter().for_each(|(number, verdict)| shared.answered(number, verdict));
+        }
+        Message::Done(_) | Message::Ping => {}
+        Message::OfferCredit(cost) => shared.offer_credit.give(cost),
+        Message::DataCredit(bytes) => shared.data_credit.give(bytes),
+        Message::Want(wants) => wants.into_iter().for_each(|want| {
+            let _ = parts.to_pump.send(want.offer);
+        }),
+        Message::Position { after, empty } => to_offerer(Command::Begin { after, empty }),
+        Message::Again(paths) => to_offerer(Command::Again(paths)),
+        Message::Start(start) => {
+            // At once, and not by the driver: what follows in the stream is already meant so.
+            shared.plan.store(start == Start::Plan, Ordering::SeqCst);
+            // Until the first batch is out, this end is not at rest.
+            shared.idle.offering.store(true, Ordering::SeqCst);
+            to_driver(Control::Start(start));
+        }
+        Message::Problems(problems) => to_driver(Control::Problems(problems)),
+        Message::Settle(number) => to_driver(Control::Settle(number)),
+        Message::Settled(number) => to_driver(Control::Settled(number)),
+        Message::Halt(why) => to_driver(Control::Halt(why)),
+        Message::Capture(text) => to_driver(Control::Capture(text)),
+        Message::Bye => to_driver(Control::Bye),
+        Message::Hello(_) | Message::Welcome(_) | Message::Refuse(_) => {
+            return Err(LinkError::Protocol("it opens the session twice"));
+        }
+    }
+    Ok(())
+}
+
+/// Offers what is new, whenever there is something.
+async fn offering(
+    shared: Arc<Shared>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    control: mpsc::UnboundedSender<Control>,
+) {
+    let mut head = shared.replica.head();
+    let mut offerer: Option<Offerer> = None;
+    let mut again: BTreeMap<RelPath, bool> = BTreeMap::new();
+    // Both have to be known: from where the peer wants it, and what there is.
+    let mut position = None;
+    let mut scanned = false;
+    loop {
+        let started = offerer.is_some();
+        let lags = offerer.as_ref().is_some_and(Offerer::lags);
+        let mut flush = false;
+        tokio::select! {
+            command = commands.recv() => match command {
+                None => return,
+                Some(Command::Begin { after, empty }) => position = Some((after, empty)),
+                Some(Command::Scanned) => scanned = true,
+                Some(Command::Again(paths)) => {
+                    for (path, recursive) in paths {
+                        *again.entry(path).or_default() |= recursive;
+                    }
+                }
+                Some(Command::Execute) => {}
+            },
+            changed = head.changed(), if started => if changed.is_err() { return },
+            () = tokio::time::sleep(LAZY_BATCH), if lags => flush = true,
+        }
+        if scanned && let Some((after, empty)) = position.take() {
+            offerer = Some(Offerer::new(after, empty));
+        }
+        // What has come meanwhile goes along.
+        if !commands.is_empty() {
+            continue;
+        }
+        if let Some(mut working) = offerer.take() {
+            head.mark_unchanged();
+            let sharing = shared.clone();
+            let ask = std::mem::take(&mut again);
+            let done = tokio::task::spawn_blocking(move || {
+                let result = working.batch(&sharing, ask, flush);
+                (working, result)
+            });
+            let failed = match done.await {
+                Ok((working, Ok(()))) => {
+                    offerer = Some(working);
+                    None
+                }
+                Ok((_, Err(OfferError::Closed))) => return,
+                Ok((_, Err(OfferError::Archive(error)))) => Some(LinkError::Archive(error)),
+                Err(error) => Some(LinkError::Died(error.to_string())),
+            };
+            if let Some(failed) = failed {
+                let _ = control.send(Control::Ended(Err(failed)));
+                return;
+            }
+        }
+        if commands.is_empty() && offerer.is_some() {
+            shared.idle.offering.store(false, Ordering::SeqCst);
+            // A command that came in between has set it, and will be dealt with.
+            if !commands.is_empty() {
+                shared.idle.offering.store(true, Ordering::SeqCst);
+            }
+        }
+        shared.idle.stir();
+    }
+}
+
+/// What a driver has to do next.
+pub enum Next {
+    /// The other end says what to do.
+    Start(Start),
+    /// The other end is done.
+    Bye,
+}
+
+impl Session {
+    /// Returns the bytes that went each way so far.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            sent: self.counters.sent.load(Ordering::Relaxed),
+            received: self.counters.received.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Says what to do, from the end that dials.
+    pub async fn start(&self, start: Start) -> Result<(), LinkError> {
+        self.shared.plan.store(start == Start::Plan, Ordering::SeqCst);
+        self.shared.idle.offering.store(true, Ordering::SeqCst);
+        self.send(Message::Start(start)).await?;
+        if start == Start::Execute {
+            self.execute();
+        }
+        Ok(())
+    }
+
+    fn execute(&self) {
+        let _ = self.commands.send(Command::Execute);
+    }
+
+    async fn send(&self, message: Message) -> Result<(), LinkError> {
+        self.shared.send_async(&message).await.map_err(|_| LinkError::Closed)
+    }
+
+    /// Tells the peer from where it has to offer, now that the local tree has been scanned.
+    pub async fn scanned(&self) -> Result<(), LinkError> {
+        let (after, empty) = {
+            let snapshot = self.shared.replica.archive.read()?;
+            (snapshot.position(self.shared.peer)?, snapshot.live()? == 0)
+        };
+        let _ = self.commands.send(Command::Scanned);
+        let open = self.shared.open.lock().expect("no thread panics with this locked").all();
+        if !open.is_empty() {
+            self.send(Message::Again(open)).await?;
+        }
+        self.send(Message::Position { after, empty }).await
+    }
+
+    /// Tells what a local scan could not deal with: the person at this end, or the peer.
+    pub async fn report(&self, report: ScanReport, to_peer: bool) -> Result<(), LinkError> {
+        if to_peer {
+            let problems = report
+                .problems
+                .into_iter()
+                .map(|p| (p.path, p.severity == Severity::Failed, p.why))
+                .collect::<Vec<_>>();
+            for some in problems.chunks(1000) {
+                self.send(Message::Problems(some.to_vec())).await?;
+            }
+        } else {
+            for problem in report.problems {
+                self.shared.tell(Event::Problem { side: Side::Local, problem });
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until both ends have nothing left to offer, to answer or to wait for.
+    ///
+    /// # Errors
+    /// When the session ends first.
+    pub async fn settle(&mut self) -> Result<(), LinkError> {
+        for _ in 0..ROUNDS {
+            self.until_idle().await?;
+            let activity = self.shared.idle.activity.load(Ordering::SeqCst);
+            self.settle += 1;
+            self.send(Message::Settle(self.settle)).await?;
+            loop {
+                match self.next_control().await? {
+                    Control::Settled(number) if number == self.settle => break,
+                    other => self.aside(other).await?,
+                }
+            }
+            self.until_idle().await?;
+            if self.shared.idle.activity.load(Ordering::SeqCst) == activity {
+                return Ok(());
+            }
+        }
+        Err(LinkError::Restless)
+    }
+
+    async fn until_idle(&mut self) -> Result<(), LinkError> {
+        loop {
+            let shared = self.shared.clone();
+            tokio::select! {
+                () = shared.until_idle() => return Ok(()),
+                control = self.next_control() => self.aside(control?).await?,
+            }
+        }
+    }
+
+    async fn next_control(&mut self) -> Result<Control, LinkError> {
+        match self.control.recv().await {
+            None => Err(LinkError::Closed),
+            Some(Control::Ended(Ok(()))) => Err(LinkError::Closed),
+            Some(Control::Ended(Err(error))) => Err(error),
+            Some(control) => Ok(control),
+        }
+    }
+
+    /// Deals with what comes beside what is waited for.
+    async fn aside(&mut self, control: Control) -> Result<(), LinkError> {
+        match control {
+            Control::Problems(problems) => {
+                for (path, failed, why) in problems {
+                    let severity = if failed { Severity::Failed } else { Severity::Skipped };
+                    let problem = crate::replica::Problem { path, severity, why };
+                    self.shared.tell(Event::Problem { side: Side::Remote, problem });
+                }
+                Ok(())
+            }
+            Control::Settle(number) => {
+                // Beside everything else: what it waits for needs this driver, too.
+                let shared = self.shared.clone();
+                self.tasks.spawn(async move {
+                    shared.until_idle().await;
+                    let _ = shared.send_async(&Message::Settled(number)).await;
+                });
+                Ok(())
+            }
+            Control::Halt(why) => Err(LinkError::Halted(why)),
+            Control::Capture(text) => {
+                self.shared.tell(Event::Notice(text));
+                Ok(())
+            }
+            Control::Settled(_) => Ok(()),
+            Control::Start(_) | Control::Bye => Err(LinkError::Protocol("only the end that dials says that")),
+            Control::Ended(Ok(())) => Err(LinkError::Closed),
+            Control::Ended(Err(error)) => Err(error),
+        }
+    }
+
+    /// Waits for what the end that dials wants next, from the end that answers.
+    ///
+    /// # Errors
+    /// When the session ends otherwise than by a farewell.
+    pub async fn next(&mut self) -> Result<Next, LinkError> {
+        loop {
+            match self.next_control().await? {
+                Control::Start(start) => {
+                    if start == Start::Execute {
+                        self.execute();
+                    }
+                    return Ok(Next::Start(start));
+                }
+                Control::Bye => return Ok(Next::Bye),
+                other => self.aside(other).await?,
+            }
+        }
+    }
+
+    /// Keeps the session going until it ends.
+    ///
+    /// # Errors
+    /// Always: the reason why it ended.
+    pub async fn follow(&mut self) -> Result<std::convert::Infallible, LinkError> {
+        loop {
+            let control = self.next_control().await?;
+            self.aside(control).await?;
+        }
+    }
+
+    /// Tells the peer that a local guard halts the link.
+    pub async fn halt(&self, why: &str) {
+        let _ = self.send(Message::Halt(why.to_owned())).await;
+    }
+
+    /// Tells the peer what its person should know of the local capture.
+    pub async fn tell_capture(&self, text: String) {
+        let _ = self.send(Message::Capture(text)).await;
+    }
+
+    /// Ends the session in the orderly way.
+    pub async fn end(self, farewell: bool) {
+        if farewell {
+            let _ = self.send(Message::Bye).await;
+        }
+        self.shared.close();
+        let Session { shared, mut tasks, commands, control, .. } = self;
+        drop((shared, commands, control));
+        // The reader waits for the peer, which closes its side when it has read the farewell.
+        let limit = tokio::time::sleep(Duration::from_secs(5));
+        tokio::pin!(limit);
+        loop {
+            tokio::select! {
+                joined = tasks.join_next() => if joined.is_none() { return },
+                () = &mut limit => return tasks.abort_all(),
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The two byte streams of a connection as frames: a task that writes what the parts send, and a task that reads and
+//! hands each message to the part that it is for.
+
+use super::credit::{DATA_WINDOW, OFFER_WINDOW};
+use super::session::LinkError;
+use crate::transport::{Reader, Writer};
+use crate::wire::{Frame, MAX_FRAME, decode};
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc;
+use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+
+/// How many frames wait for the writer before the sending thread does.
+pub(super) const OUT_QUEUE: usize = 64;
+
+/// Bytes that went each way, frames and their lengths.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub sent: AtomicU64,
+    pub received: AtomicU64,
+}
+
+fn codec() -> LengthDelimitedCodec {
+    LengthDelimitedCodec::builder().max_frame_length(MAX_FRAME).new_codec()
+}
+
+/// Writes frames until all senders are gone. Flushes whenever no further frame waits, so that a lone message leaves at
+/// once and many leave together.
+pub(super) async fn write(
+    writer: Writer,
+    mut frames: mpsc::Receiver<Bytes>,
+    counters: Arc<Counters>,
+) -> Result<(), LinkError> {
+    let mut sink: FramedWrite<Writer, LengthDelimitedCodec> =
+        FramedWrite::with_capacity(writer, codec(), 256 << 10);
+    while let Some(frame) = frames.recv().await {
+        let mut next = Some(frame);
+        while let Some(frame) = next {
+            counters.sent.fetch_add(frame.len() as u64 + 4, Ordering::Relaxed);
+            sink.feed(frame).await.map_err(LinkError::broken)?;
+            next = frames.try_recv().ok();
+        }
+        SinkExt::<Bytes>::flush(&mut sink).await.map_err(LinkError::broken)?;
+    }
+    SinkExt::<Bytes>::close(&mut sink).await.map_err(LinkError::broken)
+}
+
+/// Reads frames one by one.
+pub(super) struct Frames {
+    stream: FramedRead<Reader, LengthDelimitedCodec>,
+    counters: Arc<Counters>,
+}
+
+impl Frames {
+    pub(super) fn new(reader: Reader, counters: Arc<Counters>) -> Frames {
+        Frames { stream: FramedRead::with_capacity(reader, codec(), 256 << 10), counters }
+    }
+
+    /// Returns the next frame; `None` when the peer has closed its stream.
+    ///
+    /// # Errors
+    /// When the connection breaks or the peer sends what is no frame.
+    pub(super) async fn next(&mut self) -> Result<Option<Frame>, LinkError> {
+        match self.stream.next().await {
+            None => Ok(None),
+            Some(Err(e)) => Err(LinkError::broken(e)),
+            Some(Ok(frame)) => {
+                self.counters.received.fetch_add(frame.len() as u64 + 4, Ordering::Relaxed);
+                Ok(Some(decode(frame.freeze())?))
+            }
+        }
+    }
+}
+
+/// Checks that the peer keeps to the windows. A little more than a window may come: what was given back while it was
+/// under way.
+#[derive(Debug, Default)]
+pub(super) struct Allowance {
+    /// Cost of the offers that came.
+    pub offers: u64,
+    /// Bytes of content that came.
+    pub data: u64,
+    /// What was given back of each.
+    pub given_offers: Arc<AtomicU64>,
+    pub given_data: Arc<AtomicU64>,
+}
+
+impl Allowance {
+    pub(super) fn check(&self) -> Result<(), LinkError> {
+        let over = |came: u64, given: &AtomicU64, window: u64| {
+            came.saturating_sub(given.load(Ordering::SeqCst)) > 2 * window
+        };
+        if over(self.offers, &self.given_offers, OFFER_WINDOW)
+            || over(self.data, &self.given_data, DATA_WINDOW)
+        {
+            return Err(LinkError::Protocol("it sends more than it may"));
+        }
+        Ok(())
+    }
+}

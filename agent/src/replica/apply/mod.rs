@@ -1,0 +1,262 @@
+//! Applying turns offers of a peer into changes of the tree and of the archive, a chunk at a time:
+//!
+//! 1. hold the paths, decide about each ([`decide`], [`group`]);
+//! 2. make directories, prepare files out of sight, wait until their bytes are on the disk;
+//! 3. note in the archive what is about to be done (intents);
+//! 4. publish: each step a compare-and-swap ([`crate::replica::commit`]);
+//! 5. wait until the names are on the disk, write the records, release the paths.
+//!
+//! Crash invariant: whatever the moment, a later scan finds at each path either the state of the old record, or the one
+//! of the intent (and adopts the peer's version), or an edit of a user.
+
+mod decide;
+mod group;
+mod incoming;
+mod removal;
+mod steps;
+
+pub use incoming::{Applied, Incoming, OutcomeOf, Transfer};
+pub(super) use steps::dir_stamp;
+
+use super::Replica;
+use super::commit::{CommitError, Writers};
+use crate::archive::{ArchiveError, Durable, Open, OpenReason};
+use crate::core::entry::{Content, Entry, Record};
+use crate::core::filter::Filter;
+use crate::core::path::RelPath;
+use crate::core::reconcile::Policy;
+use crate::core::version::{ReplicaId, Sequence};
+use crate::link::open_set::OpenSet;
+use crate::options::Fsync;
+use crate::wire::Verdict;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+
+/// Applies what one peer offers to one replica.
+pub struct Applier {
+    pub(super) replica: Arc<Replica>,
+    pub(super) peer: ReplicaId,
+    pub(super) policy: Policy,
+    pub(super) filter: Filter,
+    pub(super) paths: Vec<RelPath>,
+    pub(super) numeric_ids: bool,
+}
+
+/// What becomes of a path's record.
+#[derive(Debug)]
+enum Fate {
+    /// Stored under the next sequence number. `wins`: with a new counter of this replica in every register.
+    Put { record: Box<Record>, wins: bool },
+    /// Nothing is known any more.
+    Forget,
+}
+
+/// What a chunk has come to so far.
+#[derive(Default)]
+struct Work {
+    applied: Applied,
+    fates: BTreeMap<RelPath, Fate>,
+    /// Paths that become open, and paths that are no longer.
+    opened: BTreeMap<RelPath, Open>,
+    closed: Vec<RelPath>,
+    /// What the records will say, for the paths below.
+    decided: BTreeMap<RelPath, Option<Entry>>,
+    steps: Vec<steps::Step>,
+    removals: Vec<steps::Removal>,
+    intents: Vec<RelPath>,
+    /// Directories whose record only gets what the disk shows now; it stays under its number.
+    refreshed: Vec<(RelPath, Record)>,
+}
+
+impl Work {
+    /// Answers an offer.
+    fn answer(&mut self, incoming: &Incoming, here: Option<&Entry>, verdict: Verdict) {
+        let path = incoming.path().clone();
+        match &verdict {
+            Verdict::Have | Verdict::Took(_) | Verdict::TookPartly(..) | Verdict::Won => {
+                self.closed.push(path.clone());
+            }
+            Verdict::Conflict { .. } => self.open(&path, OpenReason::Conflict, false),
+            Verdict::Waits => self.open(&path, OpenReason::Pending, false),
+            Verdict::Forbidden(option) => self.open(&path, OpenReason::Forbidden(option.clone()), false),
+            Verdict::Failed(why) => self.open(&path, OpenReason::Failed(why.clone()), false),
+        }
+        let offered = incoming.entry().clone();
+        let here = here.cloned();
+        self.applied.outcomes.push(OutcomeOf { number: incoming.number, path, offered, here, verdict });
+    }
+
+    fn open(&mut self, path: &RelPath, reason: OpenReason, recursive: bool) {
+        self.opened.entry(path.clone()).or_insert(Open { reason, recursive });
+    }
+
+    fn put(&mut self, path: &RelPath, record: Record) {
+        self.decided.insert(path.clone(), Some(record.entry.clone()));
+        self.fates.insert(path.clone(), Fate::Put { record: Box::new(record), wins: false });
+    }
+}
+
+impl Applier {
+    /// Makes the applier of one link.
+    pub fn new(
+        replica: Arc<Replica>,
+        peer: ReplicaId,
+        policy: Policy,
+        filter: Filter,
+        paths: Vec<RelPath>,
+        numeric_ids: bool,
+    ) -> Applier {
+        Applier { replica, peer, policy, filter, paths, numeric_ids }
+    }
+
+    /// Deals with a chunk of offers in the order of a walk. `complete`: nothing more of the batch follows. `position`:
+    /// with this chunk everything up to this number of the peer is dealt with. `plan`: decide, and change nothing.
+    ///
+    /// # Errors
+    /// When the archive fails. What is in the tree then is found again by a scan.
+    pub fn apply(
+        &mut self,
+        open: &mut OpenSet,
+        offered_through: Sequence,
+        chunk: Vec<Incoming>,
+        complete: bool,
+        position: Option<Sequence>,
+        plan: bool,
+    ) -> Result<Applied, ArchiveError> {
+        let replica = self.replica.clone();
+        let paths = if plan { Vec::new() } else { chunk.iter().map(|i| i.path().clone()).collect() };
+        let held = replica.busy.hold(paths);
+        let mut work = Work::default();
+        {
+            let snapshot = replica.archive.read()?;
+            let mut decider =
+                decide::Decider { applier: self, snapshot: &snapshot, open, offered_through, plan };
+            decider.decide(&mut work, chunk, complete)?;
+            if !plan {
+                let mut doer = steps::Doer::new(self, &snapshot);
+                doer.run(&mut work)?;
+            }
+        }
+        if !plan {
+            self.record(&mut work, open, position)?;
+        }
+        drop(held);
+        Ok(work.applied)
+    }
+
+    /// Writes what was done.
+    fn record(
+        &self,
+        work: &mut Work,
+        open: &mut OpenSet,
+        position: Option<Sequence>,
+    ) -> Result<(), ArchiveError> {
+        let nothing = work.fates.is_empty()
+            && work.refreshed.is_empty()
+            && work.opened.is_empty()
+            && position.is_none();
+        if nothing && work.closed.iter().all(|path| open.get(path).is_none()) {
+            return Ok(());
+        }
+        let durable = self.durable();
+        let head = self.replica.archive.write(durable, |w| {
+            let mut head = Sequence(0);
+            for (path, fate) in &mut work.fates {
+                match fate {
+                    Fate::Forget => w.remove(path)?,
+                    Fate::Put { record, wins } => {
+                        let sequence = w.next_sequence();
+                        record.sequence = sequence;
+                        if *wins {
+                            record.entry = record.entry.bumped(w.replica(), sequence);
+                        }
+                        w.put(path, record)?;
+                        head = sequence;
+                    }
+                }
+            }
+            for (path, record) in &work.refreshed {
+                if w.get(path)?.is_some_and(|now| now.sequence == record.sequence) {
+                    w.put(path, record)?;
+                }
+            }
+            for path in &work.intents {
+                w.clear_intent(path)?;
+            }
+            for path in &work.closed {
+                if !work.opened.contains_key(path) {
+                    open.remove(w, self.peer, path)?;
+                }
+            }
+            for (path, reason) in &work.opened {
+                open.insert(w, self.peer, path, reason.clone())?;
+            }
+            if let Some(position) = position {
+                w.set_position(self.peer, position)?;
+            }
+            Ok(head)
+        })?;
+        self.replica.announce(head);
+        Ok(())
+    }
+
+    pub(super) fn durable(&self) -> Durable {
+        match self.replica.options.fsync {
+            Fsync::Batch | Fsync::File => Durable::Yes,
+            Fsync::None => Durable::Later,
+        }
+    }
+
+    /// Starts to receive the content of an offer.
+    ///
+    /// # Errors
+    /// In words for a person, when it cannot be prepared.
+    pub fn transfer(&self, incoming: &Incoming) -> Result<Transfer, String> {
+        let Content::File { size, .. } = incoming.entry().content else {
+            return Err("it has no content".to_owned());
+        };
+        let Some((parent, name)) = incoming.path().split() else {
+            return Err("the root has no content".to_owned());
+        };
+        let dir = self.replica.dir.open_dir(&parent);
+        let dir = dir.map_err(|e| format!("cannot open its directory: {e}"))?;
+        let staged = self.replica.committer.stage_file(&dir, &name).map_err(|e| words(&e))?;
+        Ok(Transfer { staged, hasher: Box::default(), written: 0, size })
+    }
+
+    /// What is done about programs that have a file open for writing.
+    fn writers(&self) -> Writers {
+        Writers::Wait
+    }
+}
+
+/// Says an error with its causes.
+pub(crate) fn words(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// What an error of a commit means for the offer.
+enum Trouble {
+    /// The disk is not what the archive says: look and decide again.
+    Stale(String),
+    /// It did not work.
+    Failed(String),
+}
+
+fn trouble(error: &CommitError) -> Trouble {
+    let text = words(error);
+    match error {
+        CommitError::Stale { .. } | CommitError::NotEmpty { .. } | CommitError::DirGone { .. } => {
+            Trouble::Stale(text)
+        }
+        CommitError::Busy { .. } | CommitError::Io { .. } => Trouble::Failed(text),
+    }
+}

@@ -1,0 +1,503 @@
+//! Doing what was decided: steps in an order that loses nothing, whatever the moment at which it stops.
+
+use super::{Applier, Fate, Incoming, Trouble, Work, trouble, words};
+use crate::archive::{ArchiveError, Intent, OpenReason, Snapshot};
+use crate::core::entry::{AttributeMask, Content, Entry, Kind, Record, Shown, Stamp, Timestamp};
+use crate::core::path::{Name, RelPath};
+use crate::core::reconcile::Change;
+use crate::core::version::Sequence;
+use crate::fs::Dir;
+use crate::options::Fsync;
+use crate::replica::Replica;
+use crate::replica::commit::{CommitError, Expected, Published, Refused, Staged, Wanted};
+use crate::wire::{Action, Verdict};
+use std::collections::BTreeMap;
+
+/// Up to so many files or directories are synced one by one; beyond that the whole file system is.
+const ONE_BY_ONE: usize = 8;
+/// So many directories are kept open.
+const OPEN_DIRS: usize = 256;
+
+/// One path that gets another state.
+pub(super) struct Step {
+    pub incoming: Incoming,
+    pub local: Option<Record>,
+    pub entry: Entry,
+    pub change: Change,
+    pub action: Action,
+}
+
+/// A directory that goes with all that is below it.
+pub(super) struct Removal {
+    pub incoming: Incoming,
+    pub local: Option<Record>,
+    /// What goes with it, in the order of a walk: the offer, what stood, and the tombstone.
+    pub gone: Vec<(Incoming, Record, Entry)>,
+    pub entry: Entry,
+    /// What comes in its place, if anything does.
+    pub becomes: Option<Change>,
+}
+
+/// A file or symlink that is prepared and waits to be published.
+struct Ready {
+    step: Step,
+    dir: Dir,
+    name: Name,
+    staged: Staged,
+    refused: Refused,
+}
+
+/// Does the steps of one chunk.
+pub(super) struct Doer<'a> {
+    pub(super) applier: &'a Applier,
+    pub(super) snapshot: &'a Snapshot,
+    /// Directories that are open.
+    dirs: BTreeMap<RelPath, Dir>,
+    /// Directories in which names change, with the mtime that they had before.
+    touched: BTreeMap<RelPath, Timestamp>,
+}
+
+impl<'a> Doer<'a> {
+    pub fn new(applier: &'a Applier, snapshot: &'a Snapshot) -> Doer<'a> {
+        Doer { applier, snapshot, dirs: BTreeMap::new(), touched: BTreeMap::new() }
+    }
+
+    fn replica(&self) -> &'a Replica {
+        &self.applier.replica
+    }
+
+    /// Does all of it; the results are in `work`.
+    pub fn run(&mut self, work: &mut Work) -> Result<(), ArchiveError> {
+        for removal in std::mem::take(&mut work.removals) {
+            self.remove_whole(work, removal);
+        }
+        let mut files = Vec::new();
+        let mut metadata = Vec::new();
+        let mut deletions = Vec::new();
+        for step in std::mem::take(&mut work.steps) {
+            match &step.entry.content {
+                Content::Deleted => deletions.push(step),
+                _ if !step.change.content => metadata.push(step),
+                Content::Dir => self.make_dir(work, step),
+                Content::File { .. } | Content::Symlink { .. } => files.push(step),
+            }
+        }
+        let ready: Vec<Ready> = files.into_iter().filter_map(|step| self.prepare(work, step)).collect();
+        let ready = self.sync_contents(work, ready);
+        self.note_intents(work, &ready)?;
+        for ready in ready {
+            self.publish(work, ready);
+        }
+        for step in metadata {
+            self.set_metadata(work, step);
+        }
+        for step in deletions.into_iter().rev() {
+            self.delete(work, step);
+        }
+        self.settle_dirs(work)?;
+        self.sync_names();
+        Ok(())
+    }
+
+    /// Opens the directory of a path in which a name is about to change.
+    pub(super) fn dir_of(&mut self, path: &RelPath) -> Result<(Dir, Name), String> {
+        let Some((parent, name)) = path.split() else { return Err("the root stays as it is".to_owned()) };
+        if let Some(dir) = self.dirs.get(&parent) {
+            return Ok((dir.clone(), name));
+        }
+        if self.dirs.len() >= OPEN_DIRS {
+            self.dirs.clear();
+        }
+        let dir =
+            self.replica().dir.open_dir(&parent).map_err(|e| format!("cannot open its directory: {e}"))?;
+        if let Ok(meta) = dir.self_stat() {
+            self.touched.entry(parent.clone()).or_insert(meta.stamp.mtime);
+        }
+        self.dirs.insert(parent, dir.clone());
+        Ok((dir, name))
+    }
+
+    /// Closes a directory that is about to be removed.
+    pub(super) fn forget_dir(&mut self, path: &RelPath) {
+        self.dirs.remove(path);
+        self.touched.remove(path);
+    }
+
+    /// Returns what the archive says that stands at a path, for the comparison with the disk.
+    pub(super) fn expected(record: &Record) -> Option<Expected> {
+        let stamp = record.shown.and_then(|s| s.stamp);
+        Some(match (&record.entry.content, stamp) {
+            (Content::Deleted, _) => return None,
+            (Content::Dir, Some(stamp)) => Expected::Dir { ino: stamp.ino },
+            (Content::Dir, None) => return None,
+            (Content::File { .. }, Some(stamp)) => Expected::State(Kind::File, stamp),
+            (Content::File { size, digest }, None) => Expected::Content { size: *size, digest: *digest },
+            (Content::Symlink { target }, _) => Expected::Target(target.clone()),
+        })
+    }
+
+    /// Returns the attributes that a path shall get. What is not synchronised stays as it is, or for something new as
+    /// the system makes it.
+    pub(super) fn wanted(&self, step: &Step) -> Wanted {
+        let policy = &self.applier.policy;
+        let mask = step.entry.vouched.and(policy.mask);
+        let intended = &step.entry.attributes;
+        let same_kind = |r: &&Record| r.entry.content.kind() == step.entry.content.kind();
+        let old = step.local.as_ref().filter(same_kind).and_then(|r| r.shown).map(|s| s.attributes);
+        let mode = match (old, mask.mode) {
+            (Some(old), mask) => Some((old.mode & !mask) | (intended.mode & mask)),
+            (None, 0) => None,
+            (None, mask) => {
+                let is_dir = step.entry.content.is_dir();
+                let default = self.replica().committer.default_mode(is_dir);
+                Some((default & !mask) | (intended.mode & mask))
+            }
+        };
+        let is_link = matches!(step.entry.content, Content::Symlink { .. });
+        let has_time = policy.times && matches!(step.entry.content, Content::File { .. });
+        Wanted {
+            mode: mode.filter(|_| !is_link),
+            uid: if mask.owner { Some(intended.uid) } else { old.map(|o| o.uid) },
+            gid: if mask.group { Some(intended.gid) } else { old.map(|o| o.gid) },
+            mtime: has_time.then_some(step.entry.mtime),
+        }
+    }
+
+    fn make_dir(&mut self, work: &mut Work, step: Step) {
+        let (dir, name) = match self.dir_of(step.incoming.path()) {
+            Ok(opened) => opened,
+            Err(why) => return self.stale(work, step.incoming, why),
+        };
+        let wanted = self.wanted(&step);
+        let committer = &self.replica().committer;
+        let made = match step.local.as_ref().and_then(Self::expected) {
+            None => {
+                committer.make_dir(&dir, &name, &wanted).map(|(_, published, refused)| (published, refused))
+            }
+            Some(expected) => committer.stage_dir(&dir, &name).and_then(|mut staged| {
+                let refused = staged.set(&wanted)?;
+                let published = committer.replace(staged, &expected, self.applier.writers())?;
+                Ok((published, refused))
+            }),
+        };
+        match made {
+            Ok((published, refused)) => self.done(work, step, &published, refused),
+            Err(error) => self.failed(work, step.incoming, step.local, &error),
+        }
+    }
+
+    /// Prepares a file or symlink out of sight.
+    fn prepare(&mut self, work: &mut Work, mut step: Step) -> Option<Ready> {
+        let (dir, name) = match self.dir_of(step.incoming.path()) {
+            Ok(opened) => opened,
+            Err(why) => {
+                self.stale(work, step.incoming, why);
+                return None;
+            }
+        };
+        let wanted = self.wanted(&step);
+        let committer = &self.replica().committer;
+        let staged = match (&step.entry.content, step.incoming.staged.take()) {
+            (_, Some(staged)) => Ok(staged),
+            (Content::Symlink { target }, None) => committer.stage_symlink(&dir, &name, target),
+            (_, None) => self.write_inline(&dir, &name, &step),
+        };
+        let prepared = staged.and_then(|mut staged| {
+            let refused = staged.set(&wanted)?;
+            Ok((staged, refused))
+        });
+        match prepared {
+            Ok((staged, refused)) => Some(Ready { step, dir, name, staged, refused }),
+            Err(error) => {
+                self.failed(work, step.incoming, step.local, &error);
+                None
+            }
+        }
+    }
+
+    fn write_inline(&self, dir: &Dir, name: &Name, step: &Step) -> Result<Staged, CommitError> {
+        let content = step.incoming.offer.content.clone().unwrap_or_default();
+        let Content::File { size, digest } = &step.entry.content else {
+            unreachable!("only files have content, and symlinks are prepared elsewhere")
+        };
+        let is_it = content.len() as u64 == *size && blake3::hash(&content).as_bytes() == &digest.0;
+        if !is_it {
+            return Err(CommitError::Io {
+                op: "take over the content of",
+                path: step.incoming.path().clone(),
+                source: std::io::Error::other("it is not what the peer said"),
+            });
+        }
+        let mut staged = self.replica().committer.stage_file(dir, name)?;
+        staged.write_all(&content)?;
+        Ok(staged)
+    }
+
+    /// Waits until the bytes of what is prepared are on the disk.
+    fn sync_contents(&self, work: &mut Work, ready: Vec<Ready>) -> Vec<Ready> {
+        let fsync = self.replica().options.fsync;
+        let files = ready.iter().filter(|r| matches!(r.step.entry.content, Content::File { .. })).count();
+        if fsync == Fsync::None || files == 0 {
+            return ready;
+        }
+        let device = |r: &Ready| r.dir.self_stat().ok().map(|meta| meta.stamp.dev);
+        let mut devices: Vec<_> =
+            self.dirs.values().filter_map(|d| d.self_stat().ok()).map(|m| m.stamp.dev).collect();
+        devices.dedup();
+        let one_device = devices.len() == 1 && device(&ready[0]) == devices.first().copied();
+        if fsync == Fsync::Batch && files > ONE_BY_ONE && one_device {
+            return match ready[0].dir.sync_file_system() {
+                Ok(()) => ready,
+                Err(error) => {
+                    let why = format!("cannot write it to the disk: {error}");
+                    for ready in ready {
+                        self.give_up(work, ready.step.incoming, ready.step.local, why.clone());
+                    }
+                    Vec::new()
+                }
+            };
+        }
+        let mut synced = Vec::new();
+        for ready in ready {
+            let is_file = matches!(ready.step.entry.content, Content::File { .. });
+            match if is_file { ready.staged.sync() } else { Ok(()) } {
+                Ok(()) => synced.push(ready),
+                Err(error) => self.failed(work, ready.step.incoming, ready.step.local, &error),
+            }
+        }
+        synced
+    }
+
+    /// Notes durably what is about to be published, so that a scan after a crash knows it for the peer's. A deletion
+    /// needs no note: found after a crash, it meets the peer's tombstone as an equal state.
+    fn note_intents(&self, work: &mut Work, ready: &[Ready]) -> Result<(), ArchiveError> {
+        if ready.is_empty() {
+            return Ok(());
+        }
+        self.replica().archive.write(self.applier.durable(), |w| {
+            for ready in ready {
+                let path = ready.step.incoming.path();
+                let intent = Intent { entry: ready.step.entry.clone(), from: Some(self.applier.peer) };
+                w.set_intent(path, &intent)?;
+                work.intents.push(path.clone());
+            }
+            Ok(())
+        })
+    }
+
+    fn publish(&mut self, work: &mut Work, ready: Ready) {
+        let Ready { step, staged, refused, .. } = ready;
+        let committer = &self.replica().committer;
+        let published = match step.local.as_ref().and_then(Self::expected) {
+            None => committer.create(staged),
+            Some(expected) => committer.replace(staged, &expected, self.applier.writers()),
+        };
+        match published {
+            Ok(published) => self.done(work, step, &published, refused),
+            Err(error) => self.failed(work, step.incoming, step.local, &error),
+        }
+    }
+
+    fn set_metadata(&mut self, work: &mut Work, step: Step) {
+        let path = step.incoming.path().clone();
+        let opened =
+            path.split().ok_or_else(|| "the root stays as it is".to_owned()).and_then(|(parent, name)| {
+                let dir = self.replica().dir.open_dir(&parent);
+                Ok((dir.map_err(|e| format!("cannot open its directory: {e}"))?, name))
+            });
+        let (dir, name) = match opened {
+            Ok(opened) => opened,
+            Err(why) => return self.stale(work, step.incoming, why),
+        };
+        let Some(expected) = step.local.as_ref().and_then(Self::expected) else {
+            return self.stale(work, step.incoming, "it was not looked at yet".to_owned());
+        };
+        if step.entry.content.is_dir() && !step.change.attributes {
+            // Only the mtime: set with those of the other directories, after the last change in them.
+            let meta = dir.stat(&name).ok().flatten();
+            if let (Some(meta), Some(local)) = (meta, &step.local) {
+                self.touched.entry(path.clone()).or_insert(meta.stamp.mtime);
+                let from = step.entry.same_versions(step.incoming.entry()).then_some(self.applier.peer);
+                work.put(&path, Record { entry: step.entry.clone(), from, computed: false, ..local.clone() });
+            }
+            let here = step.local.as_ref().map(|r| r.entry.clone());
+            return work.answer(&step.incoming, here.as_ref(), Verdict::Have);
+        }
+        let wanted = self.wanted(&step);
+        match self.replica().committer.set_metadata(&dir, &name, &expected, &wanted) {
+            Ok((published, refused)) => self.done(work, step, &published, refused),
+            Err(error) => self.failed(work, step.incoming, step.local, &error),
+        }
+    }
+
+    fn delete(&mut self, work: &mut Work, step: Step) {
+        let (dir, name) = match self.dir_of(step.incoming.path()) {
+            Ok(opened) => opened,
+            Err(why) => return self.stale(work, step.incoming, why),
+        };
+        let Some(expected) = step.local.as_ref().and_then(Self::expected) else {
+            return self.stale(work, step.incoming, "it was not looked at yet".to_owned());
+        };
+        match self.replica().committer.remove(&dir, &name, &expected, self.applier.writers()) {
+            Ok(_) => {
+                let here = step.local.as_ref().map(|r| r.entry.clone());
+                let path = step.incoming.path().clone();
+                work.put(&path, self.tombstone(step.entry, step.incoming.entry(), false));
+                work.answer(&step.incoming, here.as_ref(), Verdict::Took(Action::Delete));
+            }
+            Err(error) => self.failed(work, step.incoming, step.local, &error),
+        }
+    }
+
+    pub(super) fn tombstone(&self, entry: Entry, remote: &Entry, remainder: bool) -> Record {
+        let from = entry.same_versions(remote).then_some(self.applier.peer);
+        Record { entry, shown: None, sequence: Sequence(0), from, computed: false, remainder }
+    }
+
+    /// A step is done: its record, and the answer.
+    fn done(&self, work: &mut Work, step: Step, published: &Published, refused: Refused) {
+        let Step { incoming, local, mut entry, action, .. } = step;
+        let meta = &published.meta;
+        let is_dir = entry.content.is_dir();
+        // What nobody vouches for is what the disk shows.
+        entry.attributes = meta.attributes.overlaid(&entry.attributes, entry.vouched);
+        let stamp = match is_dir {
+            true => Some(dir_stamp(meta.stamp)),
+            false => published.stamp.filter(|_| !published.racy),
+        };
+        let shown = Some(Shown { stamp, mtime: meta.stamp.mtime, attributes: meta.attributes });
+        let from = entry.same_versions(incoming.entry()).then_some(self.applier.peer);
+        let here = local.map(|r| r.entry);
+        let path = incoming.path().clone();
+        work.put(
+            &path,
+            Record { entry, shown, sequence: Sequence(0), from, computed: false, remainder: false },
+        );
+        let verdict = match self.refusal(refused) {
+            None => Verdict::Took(action),
+            Some(why) => Verdict::TookPartly(action, why),
+        };
+        work.answer(&incoming, here.as_ref(), verdict);
+        if let Some(backup) = &published.backup {
+            tracing::warn!(%path, backup = ?backup, "what stood there was kept: somebody may have written to it");
+        }
+    }
+
+    /// Says what of the attributes could not be set.
+    fn refusal(&self, refused: Refused) -> Option<String> {
+        let mask: AttributeMask = self.applier.policy.mask;
+        let mut what = Vec::new();
+        if refused.uid && mask.owner {
+            what.push("the owner");
+        }
+        if refused.gid && mask.group {
+            what.push("the group");
+        }
+        if refused.mode && mask.mode != 0 {
+            what.push("the mode");
+        }
+        if refused.mtime && self.applier.policy.times {
+            what.push("the mtime");
+        }
+        (!what.is_empty())
+            .then(|| format!("{} could not be set: not allowed, or not kept here", what.join(" and ")))
+    }
+
+    pub(super) fn failed(
+        &self,
+        work: &mut Work,
+        incoming: Incoming,
+        local: Option<Record>,
+        error: &CommitError,
+    ) {
+        match trouble(error) {
+            Trouble::Stale(why) => self.stale(work, incoming, why),
+            Trouble::Failed(why) => self.give_up(work, incoming, local, why),
+        }
+        tracing::debug!(why = words(error), "not committed");
+    }
+
+    fn give_up(&self, work: &mut Work, incoming: Incoming, local: Option<Record>, why: String) {
+        // Whoever lies below it in this chunk fails by itself, when its directory cannot be opened.
+        work.decided.remove(incoming.path());
+        work.answer(&incoming, local.map(|r| r.entry).as_ref(), Verdict::Failed(why));
+    }
+
+    pub(super) fn stale(&self, work: &mut Work, incoming: Incoming, why: String) {
+        work.decided.remove(incoming.path());
+        work.open(incoming.path(), OpenReason::Pending, false);
+        let path = incoming.path().clone();
+        work.applied.stale.push(incoming.stale(vec![path], why));
+    }
+
+    /// Directories in which names changed: what the disk shows of them now, and with `times` the mtime that they shall
+    /// have, is what their records say.
+    fn settle_dirs(&mut self, work: &mut Work) -> Result<(), ArchiveError> {
+        let times = self.applier.policy.times;
+        for (path, before) in std::mem::take(&mut self.touched) {
+            let Some((parent, name)) = path.split() else { continue };
+            let (mut record, new) = match work.fates.remove(&path) {
+                Some(Fate::Put { record, wins }) => {
+                    if !record.entry.content.is_dir() || wins {
+                        work.fates.insert(path, Fate::Put { record, wins });
+                        continue;
+                    }
+                    (*record, true)
+                }
+                Some(Fate::Forget) => {
+                    work.fates.insert(path, Fate::Forget);
+                    continue;
+                }
+                None => match self.snapshot.get(&path)? {
+                    Some(record) if record.entry.content.is_dir() => (record, false),
+                    Some(_) | None => continue,
+                },
+            };
+            if let Some(shown) = &mut record.shown {
+                let undisturbed = new || shown.mtime == before;
+                let now = self.replica().dir.open_dir(&parent).and_then(|dir| {
+                    let meta = dir.stat(&name)?;
+                    Ok(meta.map(|meta| (dir, meta)))
+                });
+                if let (true, Ok(Some((dir, meta)))) = (undisturbed, now) {
+                    let mut mtime = meta.stamp.mtime;
+                    if times && mtime != record.entry.mtime {
+                        let expected = Expected::Dir { ino: meta.stamp.ino };
+                        let wanted = Wanted { mtime: Some(record.entry.mtime), ..Wanted::default() };
+                        let set = self.replica().committer.set_metadata(&dir, &name, &expected, &wanted);
+                        mtime = set.map_or(mtime, |(published, _)| published.meta.stamp.mtime);
+                    }
+                    shown.mtime = mtime;
+                    shown.stamp = Some(dir_stamp(Stamp { mtime, ..meta.stamp }));
+                }
+            }
+            if new {
+                work.fates.insert(path, Fate::Put { record: Box::new(record), wins: false });
+            } else {
+                work.refreshed.push((path, record));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the names are on the disk.
+    fn sync_names(&self) {
+        if self.replica().options.fsync == Fsync::None || self.dirs.is_empty() {
+            return;
+        }
+        let result = if self.dirs.len() > ONE_BY_ONE {
+            self.replica().dir.sync_file_system()
+        } else {
+            self.dirs.values().try_for_each(Dir::sync)
+        };
+        if let Err(error) = result {
+            // The names are in the tree all the same; a power cut may take them back, and the next scan then sees it.
+            tracing::warn!(%error, "cannot sync the directories");
+        }
+    }
+}
+
+/// The stamp of a directory is its inode and mtime: its ctime and size say nothing that those and its attributes do not.
+pub(crate) fn dir_stamp(stamp: Stamp) -> Stamp {
+    Stamp { ctime: Timestamp::default(), size: 0, ..stamp }
+}
