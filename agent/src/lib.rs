@@ -1,6 +1,7 @@
 //! vfsync keeps directory trees on several Linux servers the same, both ways, as they change.
 
 pub mod archive;
+pub mod capture;
 pub mod cli;
 pub mod cmd;
 pub mod core;
