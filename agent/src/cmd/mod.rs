@@ -1,3 +1,4 @@
 //! The commands: each puts the parts together.
 
 pub mod doctor;
+pub mod watch;
