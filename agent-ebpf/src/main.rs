@@ -1,6 +1,25 @@
 //! vfsync's programs that run in the kernel.
+//!
+//! [`probes`] and [`trace`] are the programs; [`hooks`] says what each hooked function means, [`touched`] what a system
+//! call has done; [`emit`] filters, coalesces and sends; [`walk`] finds the path; [`kernel`] and [`task`] read the
+//! kernel's objects; [`maps`] is what is shared.
 #![no_std]
 #![no_main]
+
+mod emit;
+mod hooks;
+mod kernel;
+mod maps;
+mod probes;
+mod task;
+mod touched;
+mod trace;
+mod walk;
+
+/// The licence that the kernel looks at: reading kernel memory is reserved to GPL-compatible programs.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 #[cfg(not(test))]
 #[panic_handler]

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
             Command::Sync(args) => cmd::sync::run(args).await,
             Command::Live(args) => cmd::live::run(args).await,
             Command::Serve(args) => cmd::serve::run(args).await,
+            Command::Watch(args) => cmd::watch::run(args).await,
             Command::Doctor(args) => cmd::doctor::run(args).await,
             _ => Ok(ExitStatus::Nothing),
         }

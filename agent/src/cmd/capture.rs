@@ -22,7 +22,11 @@ pub async fn open(choice: CaptureChoice, root: &Path) -> (Option<Capture>, Strin
     });
     match opened.await {
         Ok(Ok((capture, _report))) => match capture.tier() {
-            Tier::Scan => (None, "no capture is possible (vfsync doctor says why): everything is looked at once a minute".to_owned()),
+            Tier::Scan => (
+                None,
+                "no capture is possible (vfsync doctor says why): everything is looked at once a minute"
+                    .to_owned(),
+            ),
             tier => (Some(capture), format!("capture by {tier}")),
         },
         Ok(Err(error)) => {

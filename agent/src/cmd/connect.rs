@@ -45,9 +45,13 @@ pub fn leading_root(options: &Options) -> Result<(usize, PathBuf)> {
         }
     }
     if options.roots.len() > 2 {
-        bail!("with more than two roots the first has to be on this host: it is linked to each of the others");
+        bail!(
+            "with more than two roots the first has to be on this host: it is linked to each of the others"
+        );
     }
-    bail!("both roots are on other hosts: one of them has to be on this one (run vfsync on one of those hosts)")
+    bail!(
+        "both roots are on other hosts: one of them has to be on this one (run vfsync on one of those hosts)"
+    )
 }
 
 /// Refuses local roots that are the same directory, or lie one in the other.
@@ -81,7 +85,8 @@ fn lies_in(inner: &Path, outer: &Path) -> bool {
 pub async fn reach(options: &Options, root: &Root) -> Result<Reached> {
     match root {
         Root::Remote(remote) => {
-            let target = SshTarget { user: remote.user.clone(), host: remote.host.clone(), port: remote.port };
+            let target =
+                SshTarget { user: remote.user.clone(), host: remote.host.clone(), port: remote.port };
             let ssh = transport::SshOptions {
                 sshcmd: options.ssh.command.clone(),
                 sshargs: options.ssh.args.clone(),
@@ -122,8 +127,13 @@ impl Reached {
             Ok(session) => Ok(Connected { session, host: self.host }),
             Err(error @ (LinkError::Closed | LinkError::Broken(_))) if far_end.is_known() => {
                 let ended = far_end.finish().await;
-                let said = if ended.said.is_empty() { String::new() } else { format!(": {}", ended.said.trim_end()) };
-                Err(anyhow::Error::new(error).context(format!("{name}: the far end stopped ({}){said}", ended.exit)))
+                let said = if ended.said.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {}", ended.said.trim_end())
+                };
+                Err(anyhow::Error::new(error)
+                    .context(format!("{name}: the far end stopped ({}){said}", ended.exit)))
             }
             Err(error) => Err(anyhow::Error::new(error).context(name.to_string())),
         }

@@ -78,8 +78,7 @@ async fn follow_all(
         }
         links.spawn(link.keep(replica.clone(), connected, told));
     }
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let result = loop {
         tokio::select! {
             _ = interrupt.recv() => break Ok(ExitStatus::InStep),

@@ -7,3 +7,4 @@ pub mod live;
 pub mod serve;
 pub mod sync;
 mod tell;
+pub mod watch;

@@ -45,7 +45,9 @@ pub async fn run(args: SyncArgs) -> Result<ExitStatus> {
 /// Returns what prints for these options.
 pub(super) fn reporter(options: &Options) -> Result<Reporter> {
     let log = match &options.command.logfile {
-        Some(path) => Some(LogFile::open(path).with_context(|| format!("cannot open the log file {}", path.display()))?),
+        Some(path) => Some(
+            LogFile::open(path).with_context(|| format!("cannot open the log file {}", path.display()))?,
+        ),
         None => None,
     };
     Ok(Reporter::new(Style::of(&options.command), log))

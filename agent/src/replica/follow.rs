@@ -127,7 +127,9 @@ fn hint(dirty: &mut DirtySet, events: &[Event], root: usize, now: Duration) {
         let at_once = Duration::ZERO;
         match event.kind {
             EventKind::Lost(why) => dirty.everything(&why.to_string()),
-            EventKind::Elsewhere => dirty.everything("a file with several names was changed by a name outside"),
+            EventKind::Elsewhere => {
+                dirty.everything("a file with several names was changed by a name outside")
+            }
             EventKind::Write | EventKind::Truncate => {
                 let rest = if event.closed { at_once } else { QUIET };
                 dirty.add(event.path.clone(), written(), now, rest, PATIENCE);

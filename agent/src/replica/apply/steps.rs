@@ -42,7 +42,6 @@ pub(super) struct Removal {
 struct Ready {
     step: Step,
     dir: Dir,
-    name: Name,
     staged: Staged,
     refused: Refused,
 }
@@ -207,7 +206,7 @@ impl<'a> Doer<'a> {
             Ok((staged, refused))
         });
         match prepared {
-            Ok((staged, refused)) => Some(Ready { step, dir, name, staged, refused }),
+            Ok((staged, refused)) => Some(Ready { step, dir, staged, refused }),
             Err(error) => {
                 self.failed(work, step.incoming, step.local, &error);
                 None

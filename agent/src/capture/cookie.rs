@@ -1,0 +1,50 @@
+//! A [`Cookie`] is a file of the agent's own that nobody else can open, and whose inode the programs know. A write to
+//! it comes back through the ring as a barrier: what happened before is in the ring before it. It also tells the
+//! programs which process and thread the agent is, in the kernel's own numbering.
+
+use rustix::fs::MemfdFlags;
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{Mutex, PoisonError},
+};
+
+/// The cookie.
+pub struct Cookie {
+    file: OwnedFd,
+    /// The superblock, in the kernel's encoding.
+    pub dev: u32,
+    /// The inode number.
+    pub ino: u64,
+    /// How many writes there were: the programs count along.
+    written: Mutex<u64>,
+}
+
+impl Cookie {
+    /// Makes the cookie. It lies in memory and has no name.
+    pub fn create() -> io::Result<Cookie> {
+        let file = rustix::fs::memfd_create("vfsync-cookie", MemfdFlags::CLOEXEC)?;
+        let stat = rustix::fs::fstat(&file)?;
+        let dev = rustix::fs::major(stat.st_dev) << 20 | rustix::fs::minor(stat.st_dev);
+        Ok(Cookie { file, dev, ino: stat.st_ino, written: Mutex::new(0) })
+    }
+
+    /// Writes, and returns the number of the barrier that will come.
+    pub fn write(&self) -> io::Result<u64> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_locked(&mut written)
+    }
+
+    /// Writes, and runs `work` while this thread is the one that the programs know.
+    pub fn with_thread<T>(&self, work: impl FnOnce() -> T) -> io::Result<T> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_locked(&mut written)?;
+        Ok(work())
+    }
+
+    fn write_locked(&self, written: &mut u64) -> io::Result<u64> {
+        rustix::io::pwrite(&self.file, &[1], 0)?;
+        *written += 1;
+        Ok(*written)
+    }
+}

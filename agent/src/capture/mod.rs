@@ -1,0 +1,313 @@
+//! Capture is the source of hints: "this path may have changed". Kernel programs report what happens below the roots;
+//! the engine looks at the disk, which alone is true.
+//!
+//! What capture promises: every change below a root that happens after [`Capture::open`] has returned is hinted, or
+//! the root gets [`EventKind::Lost`]. Hints can be late, doubled, too wide, or about things that then failed. They can
+//! come *before* the change they are about (most hooks stand before the operation): who acts on one
+//! - lists the parent directory before it believes that a name is there or is not (that waits for the operation),
+//! - lets a written file rest, unless the event says that it was closed, and looks again while it has writers,
+//! - looks at everything below a directory that was moved.
+//!
+//! [`programs`] and [`ebpf`] are the eBPF tiers, [`selftest`] decides which of them is believed.
+
+mod assemble;
+pub mod btf;
+mod calls;
+mod cookie;
+pub mod decode;
+mod ebpf;
+mod event;
+mod hooks;
+pub mod mounts;
+pub mod offsets;
+mod open;
+mod preemption;
+mod programs;
+mod report;
+mod roots;
+mod selftest;
+
+pub use event::{Event, EventKind, Loss};
+pub use open::survey;
+pub use preemption::Preemption;
+pub use report::{CaptureMode, CaptureReport, Seen, Tested, Tier, TierReport};
+
+use cookie::Cookie;
+use ebpf::EbpfSource;
+use std::{
+    fs::File,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::oneshot,
+    time::sleep,
+};
+
+/// How often the ring is looked at while events come.
+const BUSY: Duration = Duration::from_millis(1);
+/// The same while they come in large numbers: a few milliseconds more, and fewer, larger batches.
+const STORM: Duration = Duration::from_millis(5);
+/// How many records in one drain make a storm.
+const STORM_RECORDS: usize = 512;
+/// After the last event, how long it is looked at. Longer than the programs' own pause between wake-ups.
+const LINGER: Duration = Duration::from_millis(programs::WAKE_PAUSE_MS + 4);
+/// How often it is looked at in any case, in case that a wake-up was missed.
+const IDLE: Duration = Duration::from_millis(500);
+/// How often loss is asked for while events come.
+const CHECK: Duration = Duration::from_millis(100);
+
+/// What is wanted of capture.
+#[derive(Debug, Clone)]
+pub struct CaptureRequest {
+    /// Which tier.
+    pub mode: CaptureMode,
+    /// The size of the ring buffer; a power of two, at least 64 KiB.
+    pub ring_bytes: u32,
+    /// Whether this process' own changes are left out.
+    pub leave_out_own: bool,
+}
+
+impl Default for CaptureRequest {
+    fn default() -> CaptureRequest {
+        CaptureRequest { mode: CaptureMode::Auto, ring_bytes: 4 << 20, leave_out_own: true }
+    }
+}
+
+/// Why there is no capture.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// A root cannot be looked at.
+    #[error("cannot watch {}", path.display())]
+    Root {
+        /// The root.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The tier that was asked for does not work here.
+    #[error("capture = {mode} is not possible here: {why}; `vfsync doctor` shows what is")]
+    Refused {
+        /// What was asked for.
+        mode: CaptureMode,
+        /// Why not.
+        why: String,
+    },
+    /// It worked and broke.
+    #[error("capture has stopped working: {0}")]
+    Broken(String),
+}
+
+/// Counters for `status` and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Events handed out.
+    pub events: u64,
+    /// Records that coalescing has saved.
+    pub coalesced: u64,
+    /// Losses, by cause: ring full, no memory, path, tasks, skipped programs.
+    pub lost: [u64; 5],
+}
+
+/// The capture of a process: one for all its roots.
+pub struct Capture {
+    source: Source,
+    tier: Tier,
+    roots: Vec<PathBuf>,
+    pending: Vec<Event>,
+    waiting: Arc<Mutex<Vec<Waiting>>>,
+    mounts: Option<AsyncFd<File>>,
+    readable: Option<AsyncFd<OwnedFd>>,
+    pace: Pace,
+    events: u64,
+}
+
+enum Source {
+    Ebpf(Box<EbpfSource>),
+    Nothing,
+}
+
+/// Someone who waits for a barrier.
+struct Waiting {
+    number: u64,
+    done: oneshot::Sender<()>,
+}
+
+/// How the ring is looked at just now.
+struct Pace {
+    /// When the last record came; `None` when asleep.
+    busy_since: Option<Instant>,
+    interval: Duration,
+    checked: Instant,
+}
+
+/// Asks for barriers, from any task.
+#[derive(Clone)]
+pub struct Barriers {
+    cookie: Option<Arc<Cookie>>,
+    waiting: Arc<Mutex<Vec<Waiting>>>,
+}
+
+impl Barriers {
+    /// Waits until everything that happened before this call has been handed out by [`Capture::next`] and the next
+    /// batch was asked for. So it must not be awaited by the task that asks, except beside [`Capture::next`].
+    pub async fn barrier(&self) -> Result<(), CaptureError> {
+        let Some(cookie) = &self.cookie else { return Ok(()) };
+        let (done, reached) = oneshot::channel();
+        {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = cookie.write().map_err(|e| CaptureError::Broken(format!("the cookie: {e}")))?;
+            waiting.push(Waiting { number, done });
+        }
+        match tokio::time::timeout(ebpf::BARRIER_TIMEOUT, reached).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(CaptureError::Broken("capture was closed".into())),
+            Err(_) => Err(CaptureError::Broken("a barrier did not come back".into())),
+        }
+    }
+}
+
+/// Makes a descriptor known to the runtime.
+#[expect(
+    deprecated,
+    reason = "sound for a descriptor that its owner keeps open; the replacement is unsafe to call"
+)]
+fn registered<T: AsFd + AsRawFd>(owner: T, interest: Interest) -> std::io::Result<AsyncFd<T>> {
+    AsyncFd::with_interest(owner, interest)
+}
+
+impl Capture {
+    /// Opens capture for these roots. From the moment this returns, nothing that happens below them is missed without
+    /// a word. Blocks for the time of a self-test.
+    pub fn open(
+        request: &CaptureRequest,
+        roots: &[PathBuf],
+    ) -> Result<(Capture, CaptureReport), CaptureError> {
+        open::open(request, roots)
+    }
+
+    fn new(source: Source, tier: Tier, roots: Vec<PathBuf>) -> Capture {
+        Capture {
+            source,
+            tier,
+            roots,
+            pending: Vec::new(),
+            waiting: Arc::default(),
+            mounts: None,
+            readable: None,
+            // Busy at first: what has come during the opening woke nobody.
+            pace: Pace { busy_since: Some(Instant::now()), interval: BUSY, checked: Instant::now() },
+            events: 0,
+        }
+    }
+
+    /// Returns the tier in use.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// Returns what barriers are asked from.
+    pub fn barriers(&self) -> Barriers {
+        let cookie = match &self.source {
+            Source::Ebpf(source) => Some(Arc::clone(&source.programs.cookie)),
+            Source::Nothing => None,
+        };
+        Barriers { cookie, waiting: Arc::clone(&self.waiting) }
+    }
+
+    /// Returns the counters.
+    pub fn stats(&self) -> Stats {
+        let (coalesced, lost) = match &self.source {
+            Source::Ebpf(source) => {
+                let (l, skipped) = source.losses();
+                (source.programs.coalesced(), [l.ring, l.scratch, l.walk, l.tasks, skipped])
+            }
+            Source::Nothing => (0, [0; 5]),
+        };
+        Stats { events: self.events, coalesced, lost }
+    }
+
+    /// Waits for events and returns all there are. What happens after it has returned makes new events, so that
+    /// who looks at the disk afterwards misses nothing. May be cancelled; nothing gets lost by that.
+    pub async fn next(&mut self) -> Result<Vec<Event>, CaptureError> {
+        self.settle();
+        loop {
+            self.drain()?;
+            if !self.pending.is_empty() {
+                self.events += self.pending.len() as u64;
+                return Ok(std::mem::take(&mut self.pending));
+            }
+            self.settle();
+            self.wait().await?;
+        }
+    }
+
+    /// Takes what is there, and asks for losses now and then.
+    fn drain(&mut self) -> Result<(), CaptureError> {
+        let Source::Ebpf(source) = &mut self.source else { return Ok(()) };
+        let drained = source.drain(&mut self.pending);
+        if drained.records > 0 {
+            self.pace.interval = if drained.records > STORM_RECORDS { STORM } else { BUSY };
+            self.pace.busy_since = Some(Instant::now());
+        }
+        let ending =
+            drained.records == 0 && self.pace.busy_since.is_some_and(|since| since.elapsed() > LINGER);
+        if ending || (drained.records > 0 && self.pace.checked.elapsed() > CHECK) {
+            self.pace.checked = Instant::now();
+            source.check_misses(&mut self.pending);
+            // The barrier brings the programs' own counts, behind everything they are about.
+            source.programs.cookie.write().map_err(|e| CaptureError::Broken(format!("the cookie: {e}")))?;
+            source.drain(&mut self.pending);
+        }
+        if ending {
+            self.pace.busy_since = None;
+        }
+        Ok(())
+    }
+
+    /// Waits until it is worth looking at the ring again.
+    async fn wait(&mut self) -> Result<(), CaptureError> {
+        let broken = |e: std::io::Error| CaptureError::Broken(e.to_string());
+        let Source::Ebpf(source) = &mut self.source else { return std::future::pending().await };
+        if self.readable.is_none() {
+            let descriptor = source.programs.readable().map_err(broken)?;
+            self.readable = Some(registered(descriptor, Interest::READABLE).map_err(broken)?);
+        }
+        if self.mounts.is_none() {
+            let file = File::open("/proc/self/mountinfo").map_err(broken)?;
+            self.mounts = Some(registered(file, Interest::PRIORITY).map_err(broken)?);
+        }
+        let (Some(readable), Some(mounts)) = (&self.readable, &self.mounts) else { return Ok(()) };
+        let busy = self.pace.busy_since.is_some();
+        tokio::select! {
+            ready = readable.readable(), if !busy => {
+                ready.map_err(broken)?.clear_ready();
+                self.pace.busy_since = Some(Instant::now());
+                self.pace.interval = BUSY;
+            }
+            ready = mounts.ready(Interest::PRIORITY) => {
+                ready.map_err(broken)?.clear_ready();
+                source.remount(&self.roots, &mut self.pending).map_err(broken)?;
+            }
+            () = sleep(if busy { self.pace.interval } else { IDLE }) => {}
+        }
+        Ok(())
+    }
+
+    /// Tells those who wait that their barrier was reached and everything before it handed out.
+    fn settle(&mut self) {
+        let Source::Ebpf(source) = &self.source else { return };
+        if !self.pending.is_empty() {
+            return;
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for reached in waiting.extract_if(.., |w| w.number <= source.reached) {
+            // Who no longer waits need not be told.
+            let _ = reached.done.send(());
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Opening capture: try the tiers, best first, until one passes its self-test on the file system of every root.
+
+use super::{
+    Capture, CaptureError, CaptureMode, CaptureReport, CaptureRequest, Preemption, Source, Tier, TierReport,
+    ebpf::EbpfSource,
+    mounts::{self, Mount},
+    programs::{Kernel, Programs},
+    report,
+    roots::{self, Home, Watched},
+    selftest::{self, Ground},
+};
+use crate::core::path::RelPath;
+use std::path::PathBuf;
+
+/// How many file systems are tested at most: a thousand roots share a few.
+const GROUNDS: usize = 8;
+
+/// What all tiers are tried with.
+struct Attempt {
+    roots: Vec<PathBuf>,
+    mounts: Vec<Mount>,
+    preemption: Preemption,
+    ring_bytes: u32,
+    kernel: Result<Kernel, String>,
+}
+
+impl Attempt {
+    fn new(roots: &[PathBuf], ring_bytes: u32, ebpf: bool) -> Result<Attempt, CaptureError> {
+        let absolute = |path: &PathBuf| {
+            let found =
+                path.canonicalize().and_then(|p| if p.is_dir() { Ok(p) } else { Err(not_a_directory()) });
+            found.map_err(|source| CaptureError::Root { path: path.clone(), source })
+        };
+        let preemption = Preemption::of_this_kernel();
+        Ok(Attempt {
+            roots: roots.iter().map(absolute).collect::<Result<_, _>>()?,
+            mounts: mounts::read().map_err(|e| CaptureError::Broken(format!("/proc/self/mountinfo: {e}")))?,
+            preemption,
+            ring_bytes,
+            kernel: if ebpf { Kernel::read(preemption.certain()) } else { Err("not asked for".into()) },
+        })
+    }
+
+    /// Returns the roots on file systems that others change.
+    fn remote(&self) -> Vec<usize> {
+        let is_remote = |path: &PathBuf| mounts::of_path(&self.mounts, path).is_some_and(Mount::is_remote);
+        (0..self.roots.len()).filter(|&root| is_remote(&self.roots[root])).collect()
+    }
+
+    /// Loads and tests one tier. The report says whether it is of use; the source is there if it is.
+    fn tier(&self, tier: Tier) -> (TierReport, Option<EbpfSource>) {
+        let loaded = match (&self.kernel, tier.is_ebpf()) {
+            (_, false) => return (TierReport::refused(tier, "is not made of eBPF programs"), None),
+            (Err(why), true) => Err(why.clone()),
+            (Ok(kernel), true) => Programs::load(tier, kernel, self.ring_bytes),
+        };
+        let programs = match loaded {
+            Ok(programs) => programs,
+            Err(why) => return (TierReport::refused(tier, why), None),
+        };
+        let missing = programs.missing.clone();
+        let mut source = EbpfSource::new(programs, self.roots.len());
+        let mut report = TierReport {
+            missing,
+            uncovered: report::uncovered(tier, self.preemption.certain(), counts_misses()),
+            ..TierReport::refused(tier, "")
+        };
+        report.refused = self.test(&mut source, &mut report).err();
+        let usable = report.refused.is_none();
+        (report, usable.then_some(source))
+    }
+
+    /// Runs the self-test on the file system of every root.
+    fn test(&self, source: &mut EbpfSource, report: &mut TierReport) -> Result<(), String> {
+        source.sync()?;
+        let mut tested: Vec<u32> = Vec::new();
+        for root in &self.roots {
+            let Some(mount) = mounts::of_path(&self.mounts, root) else { continue };
+            let dev = mount.kernel_dev();
+            if tested.contains(&dev) || tested.len() >= GROUNDS {
+                continue;
+            }
+            tested.push(dev);
+            let ground = match Ground::near(root, &self.roots) {
+                Ok(ground) => ground,
+                Err(why) => {
+                    // A read-only or full file system cannot be tested, which is no fault of the tier.
+                    report.uncovered.push(format!("not tested on {}: {why}", root.display()));
+                    continue;
+                }
+            };
+            let table = on_ground(source, &ground, dev)?;
+            let verdict = selftest::verdict(&table);
+            report.tested.extend(table);
+            if let Some(why) = verdict {
+                return Err(format!("{why} (on {}, {})", root.display(), mount.kind));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs the self-test in one directory.
+fn on_ground(source: &mut EbpfSource, ground: &Ground, dev: u32) -> Result<Vec<report::Tested>, String> {
+    let watched = Watched {
+        path: ground.path.clone(),
+        dev,
+        within: PathBuf::new(),
+        homes: vec![Home { root: 0, at: RelPath::root() }],
+    };
+    if let Some((_, why)) = source.watch(vec![watched]).pop() {
+        return Err(why);
+    }
+    let table = selftest::run(ground, || source.sync());
+    source.watch(Vec::new());
+    table
+}
+
+/// Returns whether this kernel counts the kprobe programs that it skips (Linux 6.7).
+fn counts_misses() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(6), Some(7))
+}
+
+fn not_a_directory() -> std::io::Error {
+    std::io::Error::from(std::io::ErrorKind::NotADirectory)
+}
+
+/// Returns the tiers to try, best first.
+fn candidates(mode: CaptureMode, preemption: Preemption) -> Vec<Tier> {
+    // Trampolines lose events where programs can be preempted, up to most of them.
+    let ebpf: &[Tier] = if preemption.certain() {
+        &[Tier::Kprobe, Tier::Fentry, Tier::Tracepoint]
+    } else {
+        &[Tier::Kprobe, Tier::Tracepoint]
+    };
+    match mode {
+        CaptureMode::Auto => ebpf.iter().copied().chain([Tier::Fanotify, Tier::Scan]).collect(),
+        CaptureMode::Ebpf => ebpf.to_vec(),
+        CaptureMode::Only(tier) => vec![tier],
+    }
+}
+
+/// Opens capture: see [`Capture::open`].
+pub fn open(request: &CaptureRequest, roots: &[PathBuf]) -> Result<(Capture, CaptureReport), CaptureError> {
+    let tiers = candidates(request.mode, Preemption::of_this_kernel());
+    let attempt = Attempt::new(roots, request.ring_bytes, tiers.iter().any(|t| t.is_ebpf()))?;
+    let mut refused = Vec::new();
+    for tier in tiers {
+        let (report, source) = match tier {
+            Tier::Scan => (scan_report(), Source::Nothing),
+            _ => match attempt.tier(tier) {
+                (report, Some(mut source)) => {
+                    start(&mut source, &attempt, request)?;
+                    (report, Source::Ebpf(Box::new(source)))
+                }
+                (report, None) => {
+                    let why = report.refused.as_deref().unwrap_or_default();
+                    tracing::debug!(tier = tier.name(), why, "a capture tier was refused");
+                    refused.push(report);
+                    continue;
+                }
+            },
+        };
+        let (preemption, remote) = (attempt.preemption, attempt.remote());
+        let report = CaptureReport { chosen: report, refused, preemption, remote };
+        return Ok((Capture::new(source, tier, attempt.roots), report));
+    }
+    let why = |r: &TierReport| format!("{}: {}", r.tier, r.refused.as_deref().unwrap_or_default());
+    let why = refused.iter().map(why).collect::<Vec<_>>().join("; ");
+    Err(CaptureError::Refused { mode: request.mode, why })
+}
+
+/// Begins to watch the roots.
+fn start(source: &mut EbpfSource, attempt: &Attempt, request: &CaptureRequest) -> Result<(), CaptureError> {
+    let plan = roots::plan(&attempt.roots, &attempt.mounts);
+    for (watched, why) in source.watch(plan) {
+        if attempt.roots.contains(&watched.path) {
+            let source = std::io::Error::other(why);
+            return Err(CaptureError::Root { path: watched.path, source });
+        }
+        tracing::warn!(path = %watched.path.display(), why, "a mounted directory cannot be watched");
+    }
+    source.programs.set_filter(request.leave_out_own).map_err(CaptureError::Broken)?;
+    // What the self-test left in the ring is of no interest, but its losses are known from here on.
+    source.sync().map_err(CaptureError::Broken)?;
+    Ok(())
+}
+
+fn scan_report() -> TierReport {
+    TierReport {
+        refused: None,
+        uncovered: report::uncovered(Tier::Scan, true, true),
+        ..TierReport::refused(Tier::Scan, "")
+    }
+}
+
+/// Tries every tier on these roots, for `doctor`.
+pub fn survey(roots: &[PathBuf]) -> Result<(Preemption, Vec<TierReport>), CaptureError> {
+    let fallback = [PathBuf::from("/tmp")];
+    let attempt = Attempt::new(if roots.is_empty() { &fallback } else { roots }, 1 << 20, true)?;
+    let report = |tier| if tier == Tier::Scan { scan_report() } else { attempt.tier(tier).0 };
+    Ok((attempt.preemption, Tier::ALL.into_iter().map(report).collect()))
+}

@@ -1,0 +1,267 @@
+//! The eBPF programs of one tier, loaded, attached, and taught what to watch.
+
+use super::{
+    calls,
+    cookie::Cookie,
+    decode::{DecodeError, Record, decode},
+    hooks::{self, Attach},
+    offsets,
+    report::Tier,
+};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, FEntry, KProbe, Program},
+};
+use std::{
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    path::Path,
+    sync::Arc,
+};
+use vfsync_common::{ABI, Control, Offsets, RootKey, Settings};
+
+/// The programs, or nothing if this vfsync was built without them.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/vfsync-ebpf.o"));
+
+/// After a wake-up, how long a first record in an empty ring wakes nobody. The agent looks by itself for longer.
+pub const WAKE_PAUSE_MS: u64 = 4;
+
+/// What is known of the kernel: parsed once, for all tiers that are tried, and given back afterwards.
+pub struct Kernel {
+    /// Our reader.
+    pub btf: super::btf::Btf,
+    /// The loader's.
+    aya: aya::Btf,
+    offsets: Offsets,
+    /// Whether programs cannot interrupt each other.
+    pub certain: bool,
+}
+
+impl Kernel {
+    /// Reads what eBPF needs of this kernel, or says why there can be no eBPF.
+    pub fn read(certain: bool) -> Result<Kernel, String> {
+        if OBJECT.is_empty() {
+            return Err(
+                "this vfsync was built without the eBPF programs (cargo xtask build includes them)".into()
+            );
+        }
+        let btf = super::btf::Btf::of_this_kernel(offsets::NAMES).map_err(describe)?;
+        let offsets = offsets::resolve(&btf)?;
+        let aya = aya::Btf::from_sys_fs().map_err(describe)?;
+        Ok(Kernel { btf, aya, offsets, certain })
+    }
+}
+
+/// Shows an error with what lies behind it.
+pub fn describe(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    // A verifier's log is for the debug log.
+    text.lines().next().unwrap_or_default().to_string()
+}
+
+/// The loaded programs of one tier.
+pub struct Programs {
+    // Dropping it detaches the programs.
+    _ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    roots: HashMap<MapData, RootKey, u32>,
+    control: Array<MapData, Control>,
+    coalesced: PerCpuArray<MapData, u64>,
+    /// What barriers and teaching go through.
+    pub cookie: Arc<Cookie>,
+    descriptors: Vec<RawFd>,
+    filter: bool,
+    /// Hooks that could not be attached, with the reason.
+    pub missing: Vec<(String, String)>,
+}
+
+impl Programs {
+    /// Loads and attaches the programs of a tier. Optional hooks may be missing; without the others there is a reason.
+    pub fn load(tier: Tier, kernel: &Kernel, ring_bytes: u32) -> Result<Programs, String> {
+        let attachments = hooks::of_tier(tier, &kernel.btf)?;
+        let cookie = Cookie::create().map_err(|e| format!("cannot create the cookie: {e}"))?;
+        let settings = Settings {
+            abi: u32::from(ABI),
+            cookie_dev: cookie.dev,
+            cookie_ino: cookie.ino,
+            wake_above: u64::from(ring_bytes / 4),
+            wake_pause: WAKE_PAUSE_MS * 1_000_000,
+            scratch_each: u32::from(!kernel.certain),
+            timestamps: u32::from(
+                tier == Tier::Tracepoint && kernel.btf.tracepoint("ctime_ns_xchg").is_some(),
+            ),
+            compat: offsets::compat_bit(),
+            reserved: 0,
+        };
+        let calls = calls::table();
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&kernel.aya))
+            .override_global("OFFSETS", &kernel.offsets, true)
+            .override_global("SETTINGS", &settings, true)
+            .override_global("SYSTEM_CALLS", &calls[..], true)
+            .map_max_entries("EVENTS", ring_bytes)
+            .map_max_entries("SCRATCH", if kernel.certain { 1 } else { hooks::SLOTS })
+            .load(OBJECT)
+            .map_err(describe)?;
+        let mut missing = Vec::new();
+        let mut descriptors = Vec::new();
+        for attachment in attachments {
+            match attach(&mut ebpf, &attachment, &kernel.aya) {
+                Ok(descriptor) => descriptors.push(descriptor),
+                Err(why) if attachment.optional => missing.push((attachment.function.to_string(), why)),
+                Err(why) => return Err(format!("{}: {why}", attachment.function)),
+            }
+        }
+        let mut map =
+            |name: &str| ebpf.take_map(name).ok_or_else(|| format!("the eBPF object has no map {name}"));
+        Ok(Programs {
+            ring: RingBuf::try_from(map("EVENTS")?).map_err(describe)?,
+            roots: HashMap::try_from(map("ROOTS")?).map_err(describe)?,
+            control: Array::try_from(map("CONTROL")?).map_err(describe)?,
+            coalesced: PerCpuArray::try_from(map("COALESCED")?).map_err(describe)?,
+            cookie: Arc::new(cookie),
+            descriptors,
+            filter: false,
+            missing,
+            _ebpf: ebpf,
+        })
+    }
+
+    /// Teaches the programs a directory: they see this thread list it.
+    pub fn teach(&mut self, slot: u32, path: &Path) -> Result<(), String> {
+        use rustix::fs::{Dir, Mode, OFlags};
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|e| format!("cannot open {}: {e}", path.display()))?;
+        let filter = u32::from(self.filter);
+        let control = &mut self.control;
+        let listed = self.cookie.with_thread(|| -> Result<(), String> {
+            control.set(0, Control { filter, learn: slot + 1 }, 0).map_err(describe)?;
+            let list = Dir::read_from(&dir).map(|mut entries| entries.read().map(|entry| entry.is_ok()));
+            control.set(0, Control { filter, learn: 0 }, 0).map_err(describe)?;
+            list.map(|_| ()).map_err(|e| format!("cannot list {}: {e}", path.display()))
+        });
+        listed.map_err(|e| format!("cannot write the cookie: {e}"))??;
+        if self.taught().any(|(_, at)| at == slot) {
+            Ok(())
+        } else {
+            Err("the programs do not see a directory being listed".into())
+        }
+    }
+
+    /// Makes the programs forget what was taught under slots that `keep` refuses.
+    pub fn forget(&mut self, keep: impl Fn(u32) -> bool) {
+        let gone: Vec<RootKey> = self.taught().filter(|(_, slot)| !keep(*slot)).map(|(key, _)| key).collect();
+        for key in gone {
+            if let Err(error) = self.roots.remove(&key) {
+                tracing::debug!(why = %error, "a watched directory was not forgotten");
+            }
+        }
+    }
+
+    fn taught(&self) -> impl Iterator<Item = (RootKey, u32)> {
+        self.roots.iter().filter_map(Result::ok)
+    }
+
+    /// Leaves this process' own changes out from now on, or no longer.
+    pub fn set_filter(&mut self, filter: bool) -> Result<(), String> {
+        self.filter = filter;
+        self.control.set(0, Control { filter: u32::from(filter), learn: 0 }, 0).map_err(describe)
+    }
+
+    /// Takes up to `limit` records out of the ring.
+    pub fn drain(&mut self, limit: usize, mut take: impl FnMut(Result<Record, DecodeError>)) -> usize {
+        let mut count = 0;
+        while count < limit
+            && let Some(item) = self.ring.next()
+        {
+            take(decode(&item));
+            count += 1;
+        }
+        count
+    }
+
+    /// Returns a descriptor that becomes readable when the programs wake the reader.
+    pub fn readable(&self) -> std::io::Result<OwnedFd> {
+        self.ring.as_fd().try_clone_to_owned()
+    }
+
+    /// Returns how often the kernel has skipped a program because one of the kind was running already.
+    pub fn misses(&self) -> u64 {
+        let of_program = |fd: &RawFd| {
+            let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+            text.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse::<u64>().ok())
+        };
+        self.descriptors.iter().filter_map(of_program).sum()
+    }
+
+    /// Returns how many records were saved by coalescing.
+    pub fn coalesced(&self) -> u64 {
+        self.coalesced.get(&0, 0).map_or(0, |counts| counts.iter().sum())
+    }
+}
+
+/// Loads and attaches one program, and returns its descriptor.
+fn attach(ebpf: &mut Ebpf, attachment: &Attach, btf: &aya::Btf) -> Result<RawFd, String> {
+    let program =
+        ebpf.program_mut(attachment.program).ok_or_else(|| format!("no program {}", attachment.program))?;
+    let function = attachment.function;
+    match program {
+        Program::KProbe(probe) => attach_kprobe(probe, function),
+        Program::FEntry(probe) => attach_fentry(probe, function, btf),
+        Program::BtfTracePoint(probe) => attach_tracepoint(probe, function, btf),
+        _ => Err(format!("{} is of another kind", attachment.program)),
+    }
+}
+
+fn attach_kprobe(probe: &mut KProbe, function: &str) -> Result<RawFd, String> {
+    probe.load().map_err(explain)?;
+    probe.attach(function, 0).map_err(explain)?;
+    descriptor(probe.fd())
+}
+
+fn attach_fentry(probe: &mut FEntry, function: &str, btf: &aya::Btf) -> Result<RawFd, String> {
+    probe.load(function, btf).map_err(explain)?;
+    probe.attach().map_err(explain)?;
+    descriptor(probe.fd())
+}
+
+fn attach_tracepoint(probe: &mut BtfTracePoint, function: &str, btf: &aya::Btf) -> Result<RawFd, String> {
+    probe.load(function, btf).map_err(explain)?;
+    probe.attach().map_err(explain)?;
+    descriptor(probe.fd())
+}
+
+fn descriptor(fd: Result<&aya::programs::ProgramFd, aya::programs::ProgramError>) -> Result<RawFd, String> {
+    Ok(fd.map_err(describe)?.as_fd().as_raw_fd())
+}
+
+/// Shortens a load error to its reason; the verifier's log goes to the debug log.
+fn explain(error: aya::programs::ProgramError) -> String {
+    use aya::programs::ProgramError;
+    match &error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            tracing::debug!(why = %verifier_log, "the kernel refused a program");
+            let last = verifier_log.to_string();
+            let last = last
+                .lines()
+                .rev()
+                .find(|l| !l.trim().is_empty() && !l.starts_with("processed"))
+                .unwrap_or("");
+            if last.is_empty() {
+                format!("refused: {io_error}")
+            } else {
+                format!("refused: {io_error} ({last})")
+            }
+        }
+        _ => describe(error),
+    }
+}

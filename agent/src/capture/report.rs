@@ -1,0 +1,177 @@
+//! What capture says of itself: tiers, operations, reasons.
+
+use super::preemption::Preemption;
+use crate::options::CaptureChoice;
+use std::fmt;
+
+/// A way to learn of changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tier {
+    /// eBPF programs on kprobes.
+    Kprobe,
+    /// eBPF programs on trampolines.
+    Fentry,
+    /// eBPF programs on tracepoints.
+    Tracepoint,
+    /// fanotify marks on file systems.
+    Fanotify,
+    /// None: only a scan finds changes.
+    Scan,
+}
+
+impl Tier {
+    /// Every tier, best first.
+    pub const ALL: [Tier; 5] = [Tier::Kprobe, Tier::Fentry, Tier::Tracepoint, Tier::Fanotify, Tier::Scan];
+
+    /// Returns the name, as in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::Kprobe => "kprobe",
+            Tier::Fentry => "fentry",
+            Tier::Tracepoint => "tracepoint",
+            Tier::Fanotify => "fanotify",
+            Tier::Scan => "scan",
+        }
+    }
+
+    /// Returns whether it is made of eBPF programs.
+    pub fn is_ebpf(self) -> bool {
+        matches!(self, Tier::Kprobe | Tier::Fentry | Tier::Tracepoint)
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The option `capture`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CaptureMode {
+    /// The best tier that passes its self-test.
+    #[default]
+    Auto,
+    /// The best eBPF tier, or an error.
+    Ebpf,
+    /// This tier, or an error.
+    Only(Tier),
+}
+
+impl From<CaptureChoice> for CaptureMode {
+    fn from(choice: CaptureChoice) -> CaptureMode {
+        match choice {
+            CaptureChoice::Auto => CaptureMode::Auto,
+            CaptureChoice::Ebpf => CaptureMode::Ebpf,
+            CaptureChoice::Kprobe => CaptureMode::Only(Tier::Kprobe),
+            CaptureChoice::Fentry => CaptureMode::Only(Tier::Fentry),
+            CaptureChoice::Tracepoint => CaptureMode::Only(Tier::Tracepoint),
+            CaptureChoice::Fanotify => CaptureMode::Only(Tier::Fanotify),
+            CaptureChoice::Scan => CaptureMode::Only(Tier::Scan),
+        }
+    }
+}
+
+impl fmt::Display for CaptureMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CaptureMode::Auto => f.write_str("auto"),
+            CaptureMode::Ebpf => f.write_str("ebpf"),
+            CaptureMode::Only(tier) => tier.fmt(f),
+        }
+    }
+}
+
+/// What the self-test found of one operation on one file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// It was performed and reported.
+    Yes,
+    /// It was performed and not reported.
+    No,
+    /// It could not be performed here.
+    NotTested(String),
+}
+
+/// One line of the self-test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tested {
+    /// The operation.
+    pub operation: &'static str,
+    /// What was found.
+    pub seen: Seen,
+}
+
+/// What one tier can do on this machine, for these roots.
+#[derive(Debug, Clone)]
+pub struct TierReport {
+    /// The tier.
+    pub tier: Tier,
+    /// Why it cannot be used; `None` if it can.
+    pub refused: Option<String>,
+    /// What was tested, operation by operation. Empty where it did not come to that.
+    pub tested: Vec<Tested>,
+    /// Hooks that this kernel does not give, with the reason.
+    pub missing: Vec<(String, String)>,
+    /// What it cannot see by its nature, or cannot account for: a periodic rescan has to cover it.
+    pub uncovered: Vec<String>,
+}
+
+impl TierReport {
+    /// Returns a report of a tier that cannot be used.
+    pub fn refused(tier: Tier, why: impl Into<String>) -> TierReport {
+        TierReport {
+            tier,
+            refused: Some(why.into()),
+            tested: Vec::new(),
+            missing: Vec::new(),
+            uncovered: Vec::new(),
+        }
+    }
+}
+
+/// How capture was opened.
+#[derive(Debug, Clone)]
+pub struct CaptureReport {
+    /// The tier in use, and what it was found to see.
+    pub chosen: TierReport,
+    /// The better ones that were tried, and why they are not in use.
+    pub refused: Vec<TierReport>,
+    /// The kernel's preemption mode.
+    pub preemption: Preemption,
+    /// Roots (by index) on file systems that others change without this kernel seeing it: rescan them.
+    pub remote: Vec<usize>,
+}
+
+impl CaptureReport {
+    /// Returns the tier in use.
+    pub fn tier(&self) -> Tier {
+        self.chosen.tier
+    }
+}
+
+/// Returns what a tier cannot see or account for, whatever the self-test says.
+pub fn uncovered(tier: Tier, certain: bool, counts_misses: bool) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut add = |text: &str| all.push(text.to_string());
+    match tier {
+        Tier::Kprobe | Tier::Fentry => {
+            if !certain && !counts_misses {
+                add("events that this preemptible kernel drops without counting them (Linux 6.7 counts)");
+            }
+            if tier == Tier::Fentry && !certain {
+                add("events that trampolines drop on a preemptible kernel (they are counted)");
+            }
+        }
+        Tier::Tracepoint => {
+            add("the end of a write by aio or a 32-bit program (its begin is seen)");
+            add("closing by exit or close_range (the write is seen)");
+        }
+        Tier::Fanotify => add("stores to a mapping, until it is closed"),
+        Tier::Scan => add("everything between two scans"),
+    }
+    if tier != Tier::Scan && tier != Tier::Fanotify {
+        add("stores to a page of a mapping that is dirty already, until it is closed");
+    }
+    all
+}
