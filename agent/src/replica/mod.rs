@@ -9,6 +9,7 @@ mod busy;
 pub mod commit;
 mod findings;
 mod open;
+pub mod owners;
 pub mod scan;
 
 pub use busy::{Busy, Held};
