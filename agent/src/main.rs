@@ -8,35 +8,54 @@ use vfsync::exit::ExitStatus;
 use vfsync::logging::{self, LogLevel};
 
 fn main() -> ExitCode {
-    let environment = Environment::read();
-    let command = match cli::parse(std::env::args_os(), &environment) {
-        Ok(command) => command,
-        Err(error) => return error.print().into(),
-    };
+    match cli::parse(std::env::args_os(), &Environment::read()) {
+        Ok(command) => run(command).into(),
+        Err(error) => error.print().into(),
+    }
+}
+
+fn run(command: Command) -> ExitStatus {
     logging::init(LogLevel::Warnings, None);
+    raise_file_limit();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("vfsync: cannot start: {error}");
-            return ExitStatus::Nothing.into();
+            return ExitStatus::Nothing;
         }
     };
-    let result = runtime.block_on(async {
-        match command {
-            Command::Sync(args) => cmd::sync::run(args).await,
-            Command::Live(args) => cmd::live::run(args).await,
-            Command::Serve(args) => cmd::serve::run(args).await,
-            Command::Watch(args) => cmd::watch::run(args).await,
-            Command::Doctor(args) => cmd::doctor::run(args).await,
-            _ => Ok(ExitStatus::Nothing),
-        }
-    });
+    let result = runtime.block_on(dispatch(command));
+    // A thread that still waits for a disk or a peer does not keep the process.
     runtime.shutdown_background();
-    match result {
-        Ok(status) => status.into(),
-        Err(error) => {
-            eprintln!("vfsync: {error:#}");
-            ExitStatus::Nothing.into()
+    result.unwrap_or_else(|error| {
+        eprintln!("vfsync: {error:#}");
+        ExitStatus::Nothing
+    })
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<ExitStatus> {
+    match command {
+        Command::Sync(args) => cmd::sync::run(args).await,
+        Command::Live(args) => cmd::live::run(args).await,
+        Command::Watch(args) => cmd::watch::run(args).await,
+        Command::Serve(args) => cmd::serve::run(args).await,
+        Command::Doctor(args) => cmd::doctor::run(args).await,
+
+        Command::Completions(shell) => {
+            cli::completions(shell, &mut std::io::stdout());
+            Ok(ExitStatus::InStep)
+        }
+        Command::Man(command) => {
+            cli::man(command.as_deref(), &mut std::io::stdout())?;
+            Ok(ExitStatus::InStep)
         }
     }
+}
+
+/// Lets the process open as many files as it may: a batch prepares hundreds of them at once.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Refused, it stays as it is, and large batches may fail with a clear error.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

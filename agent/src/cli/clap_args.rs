@@ -30,8 +30,6 @@ pub(super) enum CliCommand {
     Serve(CliServe),
     /// Say what this machine can do, and why not
     Doctor(CliDoctor),
-    #[command(hide = true)]
-    SelfTestOps { dir: PathBuf },
     /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
     /// Print a manual page

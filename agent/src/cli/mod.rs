@@ -31,8 +31,6 @@ pub enum Command {
     Serve(ServeArgs),
     /// Say what this machine can do.
     Doctor(DoctorArgs),
-    /// Do each kind of operation once, for the self-test of capture.
-    SelfTestOps(SelfTestOpsArgs),
     /// Print shell completions.
     Completions(clap_complete::Shell),
     /// Print a manual page: of vfsync, or of this command.
@@ -88,13 +86,6 @@ pub struct DoctorArgs {
     pub ssh: SshOptions,
     /// Where archives lie; `None` if there is no home.
     pub state_dir: Option<PathBuf>,
-}
-
-/// What the self-test of capture needs.
-#[derive(Debug, PartialEq, Eq)]
-pub struct SelfTestOpsArgs {
-    /// The directory to work in.
-    pub dir: PathBuf,
 }
 
 /// Why the command line cannot be followed.
@@ -203,7 +194,6 @@ fn resolve(command: CliCommand, environment: &Environment) -> Result<Command, Us
             ssh: SshOptions::new(args.sshcmd, &args.sshargs, args.servercmd),
             state_dir: state_dir(args.state_dir),
         }),
-        CliCommand::SelfTestOps { dir } => Command::SelfTestOps(SelfTestOpsArgs { dir }),
         CliCommand::Completions { shell } => Command::Completions(shell),
         CliCommand::Man { command } => Command::Man(command),
     })

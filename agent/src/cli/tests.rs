@@ -136,7 +136,6 @@ fn the_other_commands() {
     };
     assert_eq!((d.roots.len(), d.ssh.args.len(), d.ssh.server_command.as_str()), (2, 2, "/opt/vfsync"));
     assert!(parsed(&["doctor", "-x:b"]).is_err());
-    assert!(matches!(parsed(&["self-test-ops", "/d"]), Ok(Command::SelfTestOps(_))));
 }
 
 #[test]

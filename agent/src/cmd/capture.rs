@@ -1,21 +1,16 @@
 //! Opening capture for a command.
 
-use crate::capture::{Capture, CaptureMode, CaptureRequest, Tier};
+use crate::capture::{Capture, CaptureRequest, Tier};
 use crate::options::CaptureChoice;
 use std::path::Path;
 
 /// Opens capture for one root. Where it is not possible or not wanted everything is looked at periodically; the text
 /// says which it is, for a person.
 pub async fn open(choice: CaptureChoice, root: &Path) -> (Option<Capture>, String) {
-    let mode = match choice {
-        CaptureChoice::Auto => CaptureMode::Auto,
-        CaptureChoice::Ebpf => CaptureMode::Ebpf,
-        CaptureChoice::Kprobe => CaptureMode::Only(Tier::Kprobe),
-        CaptureChoice::Fentry => CaptureMode::Only(Tier::Fentry),
-        CaptureChoice::Tracepoint => CaptureMode::Only(Tier::Tracepoint),
-        CaptureChoice::Fanotify => CaptureMode::Only(Tier::Fanotify),
-        CaptureChoice::Scan => return (None, "no capture: everything is looked at once a minute".to_owned()),
-    };
+    if choice == CaptureChoice::Scan {
+        return (None, "no capture: everything is looked at once a minute".to_owned());
+    }
+    let mode = choice.into();
     let roots = vec![root.to_owned()];
     let opened = tokio::task::spawn_blocking(move || {
         Capture::open(&CaptureRequest { mode, ..CaptureRequest::default() }, &roots)

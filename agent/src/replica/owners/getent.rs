@@ -24,7 +24,8 @@ pub(super) fn ask(getent: &Path, kind: AccountKind, key: &Key) -> Option<Account
     };
     let mut command = Command::new(getent);
     command
-        .args(["--", database, &argument])
+        // No name begins with a dash, and not every getent knows `--`.
+        .args([database, &argument])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
