@@ -2,6 +2,7 @@
 
 pub mod apt;
 pub mod build;
+pub mod check;
 pub mod cpio;
 pub mod exec;
 pub mod initramfs;
@@ -9,6 +10,7 @@ pub mod kernel;
 pub mod kit;
 pub mod kmod;
 pub mod place;
+pub mod purity;
 pub mod setup;
 pub mod sshd;
 pub mod toolchain;

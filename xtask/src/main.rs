@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use xtask::{
     build::{self, Profile},
+    check,
     kernel::Kernel,
     setup,
     vm::{Disk, Preempt},
@@ -42,6 +43,8 @@ enum Task {
         #[arg(long)]
         debug: bool,
     },
+    /// Checks format, lints, documentation, and the purity of core/ and wire/.
+    Check,
     /// Boots a kernel in QEMU with vfsync in it, and runs a command or a shell there.
     Vm(Vm),
 }
@@ -94,6 +97,10 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Setup { only, all_kernels } => {
             let kernels: &[Kernel] = if all_kernels { &Kernel::ALL } else { &[Kernel::V6_1] };
             setup::run(&only, kernels)?;
+        }
+        Task::Check => {
+            setup::bring(&[setup::Part::Ebpf, setup::Part::Check], &[])?;
+            check::run()?;
         }
         Task::Vm(args) => return vm(args),
         Task::Build { debug } => {
