@@ -9,9 +9,12 @@ use crate::{apt::Apt, build, exec, kit::Kit, place, purity, setup::say, toolchai
 /// The crate that has a toolchain of its own.
 const EBPF: [&str; 2] = ["--exclude", "vfsync-ebpf"];
 
+/// One check, by name.
+type Check = (&'static str, fn() -> Result<()>);
+
 /// Runs every check, all to the end, and fails if any of them does.
 pub fn run() -> Result<()> {
-    let checks: [(&str, fn() -> Result<()>); 5] = [
+    let checks: [Check; 5] = [
         ("format", format),
         ("lints", lints),
         ("lints of the eBPF programs", ebpf_lints),

@@ -1,12 +1,18 @@
 //! `cargo xtask`: everything a developer or CI does with vfsync.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    ffi::OsString,
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{Command, ExitCode},
+    time::Duration,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use xtask::{
     build::{self, Profile},
-    check,
+    check, demo,
     kernel::Kernel,
     setup,
     vm::{Disk, Preempt},
@@ -42,6 +48,15 @@ enum Task {
         /// With the programs' own messages.
         #[arg(long)]
         debug: bool,
+    },
+    /// Shows a live sync between two folders over ssh; with arguments: runs vfsync with them.
+    Run {
+        /// Takes target/dist/vfsync as it is instead of building it.
+        #[arg(long)]
+        no_build: bool,
+        /// Arguments for vfsync.
+        #[arg(last = true)]
+        args: Vec<OsString>,
     },
     /// Checks format, lints, documentation, and the purity of core/ and wire/.
     Check,
@@ -98,6 +113,7 @@ fn perform(task: Task) -> Result<ExitCode> {
             let kernels: &[Kernel] = if all_kernels { &Kernel::ALL } else { &[Kernel::V6_1] };
             setup::run(&only, kernels)?;
         }
+        Task::Run { no_build, args } => return run(no_build, &args),
         Task::Check => {
             setup::bring(&[setup::Part::Ebpf, setup::Part::Check], &[])?;
             check::run()?;
@@ -113,6 +129,21 @@ fn perform(task: Task) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn run(no_build: bool, args: &[OsString]) -> Result<ExitCode> {
+    if !no_build {
+        setup::bring(&[setup::Part::Ebpf], &[])?;
+        build::dist(Profile::Release)?;
+    }
+    if args.is_empty() {
+        setup::bring(&[setup::Part::Ssh], &[])?;
+        return demo::run(&build::binary());
+    }
+    let binary = build::binary();
+    // vfsync takes this process's place: signals and exit code are its own.
+    let error = Command::new(&binary).args(args).exec();
+    Err(error).with_context(|| format!("cannot start {}", binary.display()))
 }
 
 fn vm(args: Vm) -> Result<ExitCode> {

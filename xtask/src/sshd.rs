@@ -179,11 +179,11 @@ fn command(dir: &Path, log: &Path) -> Result<Command> {
         private_accounts(dir)?;
         let script =
             "mount --bind \"$0/passwd\" /etc/passwd && mount --bind \"$0/shadow\" /etc/shadow && exec \"$@\"";
-        let mut command = Command::new("unshare");
+        let mut command = exec::tied(Path::new("unshare"));
         command.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(dir).arg(sshd);
         command
     } else {
-        Command::new(sshd)
+        exec::tied(&sshd)
     };
     command.arg("-D").arg("-f").arg(dir.join("sshd_config")).arg("-E").arg(log);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
