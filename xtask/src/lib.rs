@@ -17,6 +17,7 @@ pub mod setup;
 pub mod sshd;
 pub mod steps;
 pub mod talker;
+pub mod test;
 pub mod toolchain;
 pub mod tree;
 pub mod vm;

@@ -14,7 +14,7 @@ use xtask::{
     build::{self, Profile},
     check, demo,
     kernel::Kernel,
-    setup,
+    setup, test,
     vm::{Disk, Preempt},
 };
 
@@ -57,6 +57,17 @@ enum Task {
         /// Arguments for vfsync.
         #[arg(last = true)]
         args: Vec<OsString>,
+    },
+    /// Runs the tests: units, end to end, in QEMU.
+    Test {
+        /// Only these kinds.
+        #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
+        only: Vec<test::Kind>,
+        /// Every kernel of the test matrix, not only Debian 12's.
+        #[arg(long)]
+        all_kernels: bool,
+        /// Only tests with this in their name.
+        filter: Option<String>,
     },
     /// Checks format, lints, documentation, and the purity of core/ and wire/.
     Check,
@@ -110,10 +121,13 @@ fn main() -> ExitCode {
 fn perform(task: Task) -> Result<ExitCode> {
     match task {
         Task::Setup { only, all_kernels } => {
-            let kernels: &[Kernel] = if all_kernels { &Kernel::ALL } else { &[Kernel::V6_1] };
-            setup::run(&only, kernels)?;
+            setup::run(&only, kernels(all_kernels))?;
         }
         Task::Run { no_build, args } => return run(no_build, &args),
+        Task::Test { only, all_kernels, filter } => {
+            let kernels = kernels(all_kernels).to_vec();
+            tests(&test::Selection { kinds: only, kernels, filter })?;
+        }
         Task::Check => {
             setup::bring(&[setup::Part::Ebpf, setup::Part::Check], &[])?;
             check::run()?;
@@ -129,6 +143,21 @@ fn perform(task: Task) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn kernels(all: bool) -> &'static [Kernel] {
+    if all { &Kernel::ALL } else { &[Kernel::V6_1] }
+}
+
+fn tests(selection: &test::Selection) -> Result<()> {
+    if selection.wants(test::Kind::EndToEnd) || selection.wants(test::Kind::Vm) {
+        setup::bring(&[setup::Part::Ebpf, setup::Part::Ssh], &[])?;
+        build::dist(Profile::Release)?;
+    }
+    if selection.wants(test::Kind::Vm) {
+        setup::bring(&[setup::Part::Vm], &selection.kernels)?;
+    }
+    test::run(selection)
 }
 
 fn run(no_build: bool, args: &[OsString]) -> Result<ExitCode> {
