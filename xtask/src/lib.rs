@@ -1,6 +1,7 @@
 //! The tasks behind `cargo xtask`, as a library so that the end-to-end tests can use them too.
 
 pub mod apt;
+pub mod bench;
 pub mod build;
 pub mod check;
 pub mod cpio;

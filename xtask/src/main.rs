@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use xtask::{
+    bench,
     build::{self, Profile},
     check, demo,
     kernel::Kernel,
@@ -71,6 +72,20 @@ enum Task {
     },
     /// Checks format, lints, documentation, and the purity of core/ and wire/.
     Check,
+    /// Measures vfsync beside Unison, rsync and lsyncd.
+    Bench {
+        /// These figures; none: all.
+        figures: Vec<bench::Figure>,
+        /// How large the tree is: 1 is 100,000 files.
+        #[arg(long, default_value_t = 1.0)]
+        scale: f64,
+        /// Where the trees are made; else in cargo's target folder.
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+        /// Takes target/dist/vfsync as it is instead of building it.
+        #[arg(long)]
+        no_build: bool,
+    },
     /// Boots a kernel in QEMU with vfsync in it, and runs a command or a shell there.
     Vm(Vm),
 }
@@ -131,6 +146,14 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Check => {
             setup::bring(&[setup::Part::Ebpf, setup::Part::Check], &[])?;
             check::run()?;
+        }
+        Task::Bench { figures, scale, dir, no_build } => {
+            if !no_build {
+                setup::bring(&[setup::Part::Ebpf], &[])?;
+                build::dist(Profile::Release)?;
+            }
+            setup::bring(&[setup::Part::Ssh, setup::Part::Bench], &[])?;
+            bench::run(&bench::Plan { figures, scale, folder: dir }, &build::binary())?;
         }
         Task::Vm(args) => return vm(args),
         Task::Build { debug } => {

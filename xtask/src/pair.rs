@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use crate::{exec, sshd::Sshd};
+use crate::{
+    exec,
+    sshd::{self, Sshd},
+};
 
 /// Two replicas; the second is reached over ssh.
 pub struct Pair {
@@ -81,16 +84,8 @@ impl Pair {
             .env("VFSYNC_STATE_DIR", self.dir.path().join("state-a"))
             // A user's own configuration has no say here.
             .env_remove("VFSYNC_CONFIG");
-        self.with_ssh(&mut vfsync);
+        vfsync.env("PATH", sshd::search_path());
         vfsync
-    }
-
-    /// Puts the unpacked ssh on a command's PATH, behind the machine's own.
-    pub fn with_ssh(&self, command: &mut Command) {
-        let mut path = std::env::var_os("PATH").unwrap_or_default();
-        path.push(":");
-        path.push(crate::sshd::kit().dir().join("bin"));
-        command.env("PATH", path);
     }
 }
 

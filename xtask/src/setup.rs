@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::{check, kernel::Kernel, kit, place, sshd, toolchain, vm};
+use crate::{bench, check, kernel::Kernel, kit, place, sshd, toolchain, vm};
 
 /// A part of the set-up that can be asked for alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,6 +21,8 @@ pub enum Part {
     Vm,
     /// The linter of the eBPF programs.
     Check,
+    /// Unison, rsync, lsyncd and inotifywait, for the benchmarks; only when asked for.
+    Bench,
 }
 
 /// Brings the parts named, or all of them, and says what there is then.
@@ -50,6 +52,9 @@ pub fn bring(only: &[Part], kernels: &[Kernel]) -> Result<()> {
     }
     if wanted(Part::Check) {
         check::set_up()?;
+    }
+    if only.contains(&Part::Bench) {
+        bench::set_up()?;
     }
     Ok(())
 }

@@ -3,6 +3,8 @@
 //! It comes from Debian's package, unpacked: installing that would open port 22 to the network.
 
 use std::{
+    env,
+    ffi::OsString,
     fs,
     io::Read,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -31,6 +33,14 @@ pub fn set_up() -> Result<()> {
         brought.sort_by_key(|package| !package.starts_with("openssh-server "));
         Ok(brought)
     })
+}
+
+/// Returns a PATH with the unpacked ssh behind the machine's own.
+pub fn search_path() -> OsString {
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    path.push(":");
+    path.push(kit().dir().join("bin"));
+    path
 }
 
 /// Two key pairs: the host's and the user's.
