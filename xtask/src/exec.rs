@@ -1,6 +1,9 @@
 //! Running another program: quietly, with its output shown only when it fails, or in full view.
 
-use std::process::{Command, Stdio};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -27,6 +30,13 @@ pub fn shown(command: &mut Command) -> Result<()> {
         bail!("{} ended with {status}", line(command));
     }
     Ok(())
+}
+
+/// Returns a command for a program that is to end with the thread that starts it, however that ends.
+pub fn tied(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "--"]).arg(program);
+    command
 }
 
 /// Returns the command as a person would type it.

@@ -1,13 +1,21 @@
 //! `cargo xtask`: everything a developer or CI does with vfsync.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    ffi::OsString,
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{Command, ExitCode},
+    time::Duration,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use xtask::{
+    bench,
     build::{self, Profile},
+    check, demo,
     kernel::Kernel,
-    setup,
+    setup, test,
     vm::{Disk, Preempt},
 };
 
@@ -41,6 +49,42 @@ enum Task {
         /// With the programs' own messages.
         #[arg(long)]
         debug: bool,
+    },
+    /// Shows a live sync between two folders over ssh; with arguments: runs vfsync with them.
+    Run {
+        /// Takes target/dist/vfsync as it is instead of building it.
+        #[arg(long)]
+        no_build: bool,
+        /// Arguments for vfsync.
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
+    /// Runs the tests: units, end to end, in QEMU.
+    Test {
+        /// Only these kinds.
+        #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
+        only: Vec<test::Kind>,
+        /// Every kernel of the test matrix, not only Debian 12's.
+        #[arg(long)]
+        all_kernels: bool,
+        /// Only tests with this in their name.
+        filter: Option<String>,
+    },
+    /// Checks format, lints, documentation, and the purity of core/ and wire/.
+    Check,
+    /// Measures vfsync beside Unison, rsync and lsyncd.
+    Bench {
+        /// These figures; none: all.
+        figures: Vec<bench::Figure>,
+        /// How large the tree is: 1 is 100,000 files.
+        #[arg(long, default_value_t = 1.0)]
+        scale: f64,
+        /// Where the trees are made; else in cargo's target folder.
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+        /// Takes target/dist/vfsync as it is instead of building it.
+        #[arg(long)]
+        no_build: bool,
     },
     /// Boots a kernel in QEMU with vfsync in it, and runs a command or a shell there.
     Vm(Vm),
@@ -92,8 +136,24 @@ fn main() -> ExitCode {
 fn perform(task: Task) -> Result<ExitCode> {
     match task {
         Task::Setup { only, all_kernels } => {
-            let kernels: &[Kernel] = if all_kernels { &Kernel::ALL } else { &[Kernel::V6_1] };
-            setup::run(&only, kernels)?;
+            setup::run(&only, kernels(all_kernels))?;
+        }
+        Task::Run { no_build, args } => return run(no_build, &args),
+        Task::Test { only, all_kernels, filter } => {
+            let kernels = kernels(all_kernels).to_vec();
+            tests(&test::Selection { kinds: only, kernels, filter })?;
+        }
+        Task::Check => {
+            setup::bring(&[setup::Part::Ebpf, setup::Part::Check], &[])?;
+            check::run()?;
+        }
+        Task::Bench { figures, scale, dir, no_build } => {
+            if !no_build {
+                setup::bring(&[setup::Part::Ebpf], &[])?;
+                build::dist(Profile::Release)?;
+            }
+            setup::bring(&[setup::Part::Ssh, setup::Part::Bench], &[])?;
+            bench::run(&bench::Plan { figures, scale, folder: dir }, &build::binary())?;
         }
         Task::Vm(args) => return vm(args),
         Task::Build { debug } => {
@@ -106,6 +166,36 @@ fn perform(task: Task) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn kernels(all: bool) -> &'static [Kernel] {
+    if all { &Kernel::ALL } else { &[Kernel::V6_1] }
+}
+
+fn tests(selection: &test::Selection) -> Result<()> {
+    if selection.wants(test::Kind::EndToEnd) || selection.wants(test::Kind::Vm) {
+        setup::bring(&[setup::Part::Ebpf, setup::Part::Ssh], &[])?;
+        build::dist(Profile::Release)?;
+    }
+    if selection.wants(test::Kind::Vm) {
+        setup::bring(&[setup::Part::Vm], &selection.kernels)?;
+    }
+    test::run(selection)
+}
+
+fn run(no_build: bool, args: &[OsString]) -> Result<ExitCode> {
+    if !no_build {
+        setup::bring(&[setup::Part::Ebpf], &[])?;
+        build::dist(Profile::Release)?;
+    }
+    if args.is_empty() {
+        setup::bring(&[setup::Part::Ssh], &[])?;
+        return demo::run(&build::binary());
+    }
+    let binary = build::binary();
+    // vfsync takes this process's place: signals and exit code are its own.
+    let error = Command::new(&binary).args(args).exec();
+    Err(error).with_context(|| format!("cannot start {}", binary.display()))
 }
 
 fn vm(args: Vm) -> Result<ExitCode> {

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::{kernel::Kernel, kit, place, sshd, toolchain, vm};
+use crate::{bench, check, kernel::Kernel, kit, place, sshd, toolchain, vm};
 
 /// A part of the set-up that can be asked for alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -19,6 +19,10 @@ pub enum Part {
     Ssh,
     /// QEMU, a kernel and what else guests need, for the tests.
     Vm,
+    /// The linter of the eBPF programs.
+    Check,
+    /// Unison, rsync, lsyncd and inotifywait, for the benchmarks; only when asked for.
+    Bench,
 }
 
 /// Brings the parts named, or all of them, and says what there is then.
@@ -35,7 +39,8 @@ pub fn run(only: &[Part], kernels: &[Kernel]) -> Result<()> {
 pub fn bring(only: &[Part], kernels: &[Kernel]) -> Result<()> {
     let wanted = |part| only.is_empty() || only.contains(&part);
     let _lock = lock()?;
-    if wanted(Part::Ebpf) {
+    // The linter loads the compiler's libraries.
+    if wanted(Part::Ebpf) || wanted(Part::Check) {
         toolchain::set_up()?;
     }
     // Guests have an sshd in them.
@@ -44,6 +49,12 @@ pub fn bring(only: &[Part], kernels: &[Kernel]) -> Result<()> {
     }
     if wanted(Part::Vm) {
         vm::set_up(kernels)?;
+    }
+    if wanted(Part::Check) {
+        check::set_up()?;
+    }
+    if only.contains(&Part::Bench) {
+        bench::set_up()?;
     }
     Ok(())
 }

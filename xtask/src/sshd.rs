@@ -3,6 +3,8 @@
 //! It comes from Debian's package, unpacked: installing that would open port 22 to the network.
 
 use std::{
+    env,
+    ffi::OsString,
     fs,
     io::Read,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -31,6 +33,14 @@ pub fn set_up() -> Result<()> {
         brought.sort_by_key(|package| !package.starts_with("openssh-server "));
         Ok(brought)
     })
+}
+
+/// Returns a PATH with the unpacked ssh behind the machine's own.
+pub fn search_path() -> OsString {
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    path.push(":");
+    path.push(kit().dir().join("bin"));
+    path
 }
 
 /// Two key pairs: the host's and the user's.
@@ -179,11 +189,11 @@ fn command(dir: &Path, log: &Path) -> Result<Command> {
         private_accounts(dir)?;
         let script =
             "mount --bind \"$0/passwd\" /etc/passwd && mount --bind \"$0/shadow\" /etc/shadow && exec \"$@\"";
-        let mut command = Command::new("unshare");
+        let mut command = exec::tied(Path::new("unshare"));
         command.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(dir).arg(sshd);
         command
     } else {
-        Command::new(sshd)
+        exec::tied(&sshd)
     };
     command.arg("-D").arg("-f").arg(dir.join("sshd_config")).arg("-E").arg(log);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);

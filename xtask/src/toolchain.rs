@@ -38,7 +38,7 @@ pub struct Toolchain {
 /// Brings what is missing.
 pub fn set_up() -> Result<()> {
     let home = place::tools();
-    let (compiler, linker) = kits()?;
+    let (compiler, linker) = kits();
     if let Some(nightly) = nightly() {
         say(format_args!("eBPF compiler: there (rustup's nightly with rust-src, {})", nightly.display()));
         return linker.ensure("bpf-linker", |dir| {
@@ -71,7 +71,7 @@ pub fn set_up() -> Result<()> {
 
 /// Returns the toolchain that [`set_up`] left.
 pub fn find() -> Result<Toolchain> {
-    let (compiler, linker) = kits()?;
+    let (compiler, linker) = kits();
     let complete = linker.contents().is_some();
     let linker = linker.dir().join("bin/bpf-linker");
     if let (Some(nightly), true) = (nightly(), complete) {
@@ -84,15 +84,15 @@ pub fn find() -> Result<Toolchain> {
     Ok(Toolchain { rustc: compiler.dir().join("rustc"), cargo: "cargo".into(), linker })
 }
 
-fn kits() -> Result<(Kit, Kit)> {
+fn kits() -> (Kit, Kit) {
     let from = if nightly().is_some() { "nightly" } else { "rustc-web" };
     let compiler = Kit::new("rustc", "rustc-web rust-web-src, 1");
-    Ok((compiler, Kit::new("bpf-linker", format_args!("bpf-linker {BPF_LINKER} for {from}"))))
+    (compiler, Kit::new("bpf-linker", format_args!("bpf-linker {BPF_LINKER} for {from}")))
 }
 
 /// Returns the root of a rustup nightly that has the library source. A nightly without it is of no use here, and
 /// adding the component would change the user's toolchain.
-fn nightly() -> Option<PathBuf> {
+pub fn nightly() -> Option<PathBuf> {
     let list = exec::read(Command::new("rustup").args(["toolchain", "list"])).ok()?;
     let names = list.lines().filter_map(|line| line.split_whitespace().next());
     names.filter(|name| name.starts_with("nightly")).find_map(|name| {
@@ -102,6 +102,13 @@ fn nightly() -> Option<PathBuf> {
         let root = PathBuf::from(exec::read(&mut rustc).ok()?.trim());
         root.join("lib/rustlib/src/rust/library/core/Cargo.toml").exists().then_some(root)
     })
+}
+
+/// Writes `clippy-driver` for the unpacked linter in `dir`: it loads the unpacked compiler's libraries.
+pub fn write_clippy(dir: &Path) -> Result<()> {
+    let (compiler, _) = kits();
+    let compiler = compiler.require("the eBPF compiler", "ebpf")?;
+    kit::write_wrapper(compiler, &dir.join("usr/bin/clippy-driver"), &dir.join("clippy-driver"))
 }
 
 fn install_linker(cargo: &Path, into: &Path) -> Command {
