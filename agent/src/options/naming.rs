@@ -28,7 +28,7 @@ pub(super) fn check_roots(roots: &[Root], wanted: RootsWanted) -> Result<(), Opt
     }
     for (at, peer) in roots.iter().enumerate().skip(1) {
         if roots[..at].contains(peer) {
-            return refuse(format!("the root {peer} is given twice"));
+            return refuse(format!("both roots are the same, {peer}; name two different folders"));
         }
         if !roots[0].is_local() && !peer.is_local() {
             return refuse(format!(

@@ -159,7 +159,7 @@ fn roots_that_do_not_go_together_are_refused() {
     assert!(refused(&[], RootsWanted::Pair).contains("two are needed"));
     assert!(refused(&["/a"], RootsWanted::Star).contains("-profile"));
     assert!(refused(&["/a", "/b", "/c"], RootsWanted::Pair).contains("vfsync live"));
-    assert!(refused(&["/a", "/a/"], RootsWanted::Pair).contains("twice"));
+    assert!(refused(&["/a", "/a/"], RootsWanted::Pair).contains("the same"));
     assert!(refused(&["h:a", "g:a"], RootsWanted::Pair).contains("on this host"));
     assert!(refused(&["h:a", "/b", "g:a"], RootsWanted::Star).contains("on this host"));
     assert!(refused(&["/a", "-x:b"], RootsWanted::Pair).contains("dash"));
