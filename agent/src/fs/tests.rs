@@ -14,15 +14,22 @@ use std::time::{Duration, Instant};
 pub(crate) struct Place {
     pub(crate) path: PathBuf,
     pub(crate) dir: Dir,
-    _folder: tempfile::TempDir,
+    /// Removed at the end.
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Place {
     pub(crate) fn in_folder(parent: &Path) -> Place {
         let folder = tempfile::tempdir_in(parent).unwrap();
-        let path = folder.path().join("root");
-        fs::create_dir(&path).unwrap();
-        Place { dir: Dir::open_root(&path).unwrap(), path, _folder: folder }
+        fs::create_dir(folder.path().join("root")).unwrap();
+        let place = Place::at(folder.path());
+        Place { _folder: Some(folder), ..place }
+    }
+
+    /// The tree `root` in a folder that stays.
+    pub(crate) fn at(folder: &Path) -> Place {
+        let path = folder.join("root");
+        Place { dir: Dir::open_root(&path).unwrap(), path, _folder: None }
     }
 
     pub(crate) fn write(&self, path: &str, content: &str) {
@@ -44,6 +51,15 @@ pub(crate) fn places() -> Vec<Place> {
     let folders = std::env::var("VFSYNC_TEST_FOLDERS").unwrap_or_else(|_| "/var/tmp:/dev/shm".into());
     let usable = |p: &&str| Path::new(p).is_dir();
     folders.split(':').filter(usable).map(|p| Place::in_folder(Path::new(p))).collect()
+}
+
+/// Tells another thread to stop when the test ends, also when it fails.
+pub(crate) struct StopAtEnd<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 pub(crate) fn name(s: &str) -> Name {
@@ -223,6 +239,7 @@ fn a_directory_that_flips_to_a_symlink_never_leads_out() {
                     let _ = change::exchange(&place.dir, &name("a"), &name("c"));
                 }
             });
+            let _stop = StopAtEnd(&stop);
             let end = Instant::now() + Duration::from_millis(300);
             while Instant::now() < end || ((opened == 0 || refused == 0) && opened + refused < 10_000_000) {
                 let walked = beneath::walk(std::os::fd::AsFd::as_fd(&place.dir), b"a/b", beneath::DIR_FLAGS)
@@ -238,7 +255,6 @@ fn a_directory_that_flips_to_a_symlink_never_leads_out() {
                     }
                 }
             }
-            stop.store(true, Ordering::Relaxed);
         });
         assert!(opened > 0 && refused > 0, "{opened} opened, {refused} refused");
     }

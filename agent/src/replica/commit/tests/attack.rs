@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fs::change;
+use crate::fs::tests::StopAtEnd;
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -25,13 +26,13 @@ fn no_operation_ever_acts_outside() {
                     let _ = change::exchange(&world.place.dir, &name("a"), &name("b"));
                 }
             });
+            let _stop = StopAtEnd(&stop);
             let end = Instant::now() + Duration::from_millis(500);
             while Instant::now() < end
                 || (done.contains(&0) && Instant::now() < end + Duration::from_secs(20))
             {
                 done[usize::from(operate(&world).is_ok())] += 1;
             }
-            stop.store(true, Ordering::Relaxed);
         });
         assert!(!done.contains(&0), "{done:?}");
         assert_eq!(tree(&outside), before);
@@ -129,6 +130,7 @@ fn under_constant_change_nothing_that_was_written_is_lost() {
                 }
                 last
             });
+            let stop_at_end = StopAtEnd(&stop);
             let end = Instant::now() + Duration::from_millis(700);
             while Instant::now() < end {
                 let staged = world.staged("f", "ours");
@@ -138,7 +140,7 @@ fn under_constant_change_nothing_that_was_written_is_lost() {
                     ours += 1;
                 }
             }
-            stop.store(true, Ordering::Relaxed);
+            drop(stop_at_end);
             last = editor.join().unwrap();
         });
         // The editor had the last word, unless we saw that very version and replaced it.

@@ -1,21 +1,24 @@
-//! A full disk, on a small tmpfs of its own.
+//! File systems that a test mounts for itself: a full disk, and layers.
 
 use super::*;
 use rustix::mount::{MountFlags, UnmountFlags};
 
-struct SmallDisk(tempfile::TempDir);
+struct Mounted(tempfile::TempDir);
 
-impl SmallDisk {
-    /// Mounts one; `None` where we may not.
-    fn new() -> Option<SmallDisk> {
+impl Mounted {
+    /// Mounts a file system; `None` where we may not.
+    fn new(kind: &str, options: &str) -> Option<Mounted> {
         let folder = tempfile::tempdir().unwrap();
-        let options = std::ffi::CString::new("size=256k,nr_inodes=32").unwrap();
-        let done = rustix::mount::mount("none", folder.path(), "tmpfs", MountFlags::empty(), &*options);
-        done.is_ok().then(|| SmallDisk(folder))
+        let options = std::ffi::CString::new(options).unwrap();
+        let done = rustix::mount::mount("none", folder.path(), kind, MountFlags::empty(), &*options);
+        if let Err(error) = done {
+            eprintln!("skipped: {kind} cannot be mounted here: {error}");
+        }
+        done.is_ok().then(|| Mounted(folder))
     }
 }
 
-impl Drop for SmallDisk {
+impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = rustix::mount::unmount(self.0.path(), UnmountFlags::DETACH);
     }
@@ -23,10 +26,7 @@ impl Drop for SmallDisk {
 
 #[test]
 fn a_full_disk_leaves_the_old_file_and_nothing_else() {
-    let Some(disk) = SmallDisk::new() else {
-        eprintln!("skipped: mounting is not allowed here");
-        return;
-    };
+    let Some(disk) = Mounted::new("tmpfs", "size=256k,nr_inodes=32") else { return };
     let world = World::on(Place::in_folder(disk.0.path()));
     world.place.write("f", "old");
     let mut staged = world.committer.stage_file(&world.place.dir, &name("f")).unwrap();
@@ -58,5 +58,40 @@ fn a_full_disk_leaves_the_old_file_and_nothing_else() {
         panic!("there is no room for a slot")
     };
     assert_eq!(world.place.read(&path.to_string()), "new");
+    world.assert_clean();
+}
+
+/// A file that lies in the lower layer changes its inode, and its device, when it is first touched.
+#[test]
+fn a_file_of_a_lower_layer_is_replaced_at_the_second_look_at_the_latest() {
+    let below = tempfile::tempdir_in("/var/tmp").unwrap();
+    let Some(above) = Mounted::new("tmpfs", "size=10m") else { return };
+    for folder in ["upper", "work"] {
+        fs::create_dir(above.0.path().join(folder)).unwrap();
+    }
+    for file in ["f", "g", "h"] {
+        fs::create_dir_all(below.path().join("in/root")).unwrap();
+        fs::write(below.path().join("in/root").join(file), "old").unwrap();
+    }
+    let options = format!(
+        "lowerdir={},upperdir={1}/upper,workdir={1}/work",
+        below.path().display(),
+        above.0.path().display()
+    );
+    let Some(layers) = Mounted::new("overlay", &options) else { return };
+    let world = World::on(Place::at(&layers.0.path().join("in")));
+    if let Err(error) = world.replace("f", "new") {
+        assert!(matches!(error, CommitError::Stale { .. }), "{error:?}");
+        assert_eq!(world.place.read("f"), "old");
+        world.replace("f", "new").unwrap();
+    }
+    assert_eq!(world.place.read("f"), "new");
+    let wanted = Wanted { mode: Some(0o640), ..Wanted::default() };
+    let expected = world.seen("g");
+    world.committer.set_metadata(&world.place.dir, &name("g"), &expected, &wanted).unwrap();
+    if world.remove("h").is_err() {
+        world.remove("h").unwrap();
+    }
+    assert_eq!(world.place.read("g"), "old");
     world.assert_clean();
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::core::entry::Digest;
+use crate::fs::change::lacking;
 use std::os::unix::fs::symlink;
 
 fn digest(content: &str) -> Digest {
@@ -96,35 +97,76 @@ fn what_a_probe_left_goes_but_nothing_that_holds_bytes() {
     }
 }
 
-/// A process killed at any step of a swap: what it leaves under a reserved name is either known or kept.
+const FOLDER: &str = "VFSYNC_TEST_KILL_IN";
+const STEP: &str = "VFSYNC_TEST_KILL_AT";
+
+/// Not a test of its own: the process that the next one kills.
 #[test]
-fn a_kill_at_any_step_of_a_swap_loses_nothing() {
+#[ignore = "ends by a signal; run by another test"]
+fn the_process_that_is_killed() {
+    let (Ok(folder), Ok(step)) = (std::env::var(FOLDER), std::env::var(STEP)) else { return };
+    let world = World::on(Place::at(std::path::Path::new(&folder)));
+    let (what, step) = step.split_once('|').unwrap();
+    let theirs = world.path("theirs");
+    let f = world.path("f");
+    match what {
+        "without exchange" => lacking::set(lacking::EXCHANGE),
+        "with a change" => at("replace: held", move || fs::rename(&theirs, &f).unwrap()),
+        _ => {}
+    }
+    let die =
+        || rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+    at(Box::leak(step.to_owned().into_boxed_str()), die);
+    match what {
+        "remove" => drop(world.remove("f")),
+        _ => drop(world.replace("f", "new")),
+    }
+    panic!("it does not come to {step}");
+}
+
+/// A process killed at any step of a swap: what it leaves under a reserved name is either known, and goes, or is put
+/// back or kept.
+#[test]
+fn a_kill_at_any_step_loses_nothing() {
+    let steps = [
+        "replace|replace: held",
+        "replace|replace: exchanged",
+        "remove|remove: held",
+        "remove|moved aside",
+        "without exchange|moved aside",
+        "without exchange|replace: moved aside",
+        "with a change|replace: exchanged",
+        "with a change|exchange back",
+    ];
     for world in worlds() {
-        for step in ["replace: held", "replace: exchanged"] {
-            let _ = fs::remove_file(world.path("f"));
-            world.place.write("f", "old");
-            // The steps up to there, and then nothing more, not even what runs on drop.
-            let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                at(step, || std::panic::resume_unwind(Box::new("killed")));
-                let expected = world.seen("f");
-                let staged = std::mem::ManuallyDrop::new(world.staged("f", "new"));
-                let staged = std::mem::ManuallyDrop::into_inner(staged);
-                world.committer.replace(staged, &expected, Writers::Wait)
-            }));
-            assert!(killed.is_err());
-            world.assert_kept(&["old"]);
-            for leftover in world.committer.leftovers(&world.place.dir).unwrap() {
-                let judge =
-                    |l: &Leftover| match [Some(digest("old")), Some(digest("new"))].contains(&l.digest) {
-                        true => LeftoverVerdict::Known,
-                        false => LeftoverVerdict::Unknown,
-                    };
-                let fate = world.committer.examine_leftover(&world.place.dir, &leftover, judge).unwrap();
-                assert_eq!(fate, LeftoverFate::Removed);
+        for step in steps {
+            for path in ["f", "theirs"] {
+                let _ = fs::remove_file(world.path(path));
             }
-            let now = world.place.read("f");
-            assert!(now == "old" || now == "new");
+            world.place.write("f", "old");
+            world.place.write("theirs", "theirs");
+            let status = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["the_process_that_is_killed", "--ignored"])
+                .env(FOLDER, world.place.path.parent().unwrap())
+                .env(STEP, step)
+                .stdout(std::process::Stdio::null())
+                .status()
+                .unwrap();
+            assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{step}");
+            let changed = step.starts_with("with a change");
+            world.assert_kept(if changed { &["theirs"] } else { &["old", "theirs"] });
+            for leftover in world.committer.leftovers(&world.place.dir).unwrap() {
+                let missing = !world.path("f").exists();
+                let judge = |leftover: &Leftover| match leftover.digest {
+                    Some(found) if found == digest("old") && missing => LeftoverVerdict::PutBack(name("f")),
+                    Some(found) if found == digest("old") || found == digest("new") => LeftoverVerdict::Known,
+                    _ => LeftoverVerdict::Unknown,
+                };
+                world.committer.examine_leftover(&world.place.dir, &leftover, judge).unwrap();
+            }
             world.assert_clean();
+            world.assert_kept(&["theirs"]);
+            assert!(["old", "new", "theirs"].contains(&&*world.place.read("f")), "{step}");
         }
     }
 }

@@ -41,7 +41,7 @@ impl World {
     fn staged(&self, path: &str, content: &str) -> Staged {
         let mut staged = self.committer.stage_file(&self.place.dir, &name(path)).unwrap();
         staged.write_all(content.as_bytes()).unwrap();
-        let mtime = Some(Timestamp { seconds: 1_600_000_000, nanoseconds: 5 });
+        let mtime = Some(Timestamp { seconds: 1_600_000_000, nanoseconds: 0 });
         assert!(staged.set(&Wanted { mtime, ..Wanted::default() }).unwrap().is_nothing());
         staged
     }
@@ -64,6 +64,17 @@ impl World {
 
     fn remove(&self, path: &str) -> Result<Removed, CommitError> {
         self.committer.remove(&self.place.dir, &name(path), &self.seen(path), Writers::Wait)
+    }
+
+    /// Waits until a further change is sure to get another time.
+    fn wait_for_the_clock(&self) {
+        let step = self.committer.capabilities(&self.place.dir).unwrap().racy_window();
+        std::thread::sleep(step + std::time::Duration::from_millis(5));
+    }
+
+    /// Returns whether leases here tell the truth about writers.
+    fn trusts_leases(&self) -> bool {
+        self.committer.capabilities(&self.place.dir).unwrap().leases == crate::fs::Leases::Trusted
     }
 
     fn path(&self, path: &str) -> PathBuf {
