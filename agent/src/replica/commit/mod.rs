@@ -43,12 +43,12 @@ use backup::Backups;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Changes one replica's tree. Shared by the threads that do so.
 #[derive(Debug)]
 pub struct Committer {
-    backups: Backups,
+    backups: Arc<Backups>,
     /// What new files and directories get whose mode is not synchronised: `umask` is taken from these bits.
     umask: u16,
     /// What each file system in the tree can do, by device and mount.
@@ -65,7 +65,8 @@ pub struct Published {
     pub stamp: Option<Stamp>,
     /// Whether a change that comes right after this may leave the stamp as it is ([`Meta::is_racy`]).
     pub racy: bool,
-    /// The file that was taken away, as long as somebody may still turn up who opened it in the last moment.
+    /// The file that was taken away, as long as somebody may still turn up who opened it in the last moment: better
+    /// held until the end of the batch.
     pub displaced: Option<Displaced>,
     /// Where what was taken away is kept, if it was not certain that nobody writes to it.
     pub backup: Option<Backup>,
@@ -75,7 +76,11 @@ impl Committer {
     /// Makes a committer that keeps backups in the folder `backups` (made if it is missing; outside of every tree) for
     /// files on the same file system, and under reserved names beside the original for others.
     pub fn new(backups: &Path) -> io::Result<Committer> {
-        Ok(Committer { backups: Backups::open(backups)?, umask: umask(), capabilities: RwLock::default() })
+        Ok(Committer {
+            backups: Arc::new(Backups::open(backups)?),
+            umask: umask(),
+            capabilities: RwLock::default(),
+        })
     }
 
     /// Returns the mode that something new gets of which no mode is synchronised.

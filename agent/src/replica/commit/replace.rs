@@ -136,7 +136,7 @@ impl Committer {
             },
             FileKind::File => match held.into_proof() {
                 Some(lease) if change::unlink(dir, reserved).is_ok() => {
-                    Ok(Disposed::Removed(Some(Displaced::new(lease, meta, dir, original))))
+                    Ok(Disposed::Removed(Some(Displaced::new(lease, meta, dir, original, &self.backups))))
                 }
                 _ => Ok(Disposed::Kept(self.backups.keep(dir, reserved, original))),
             },

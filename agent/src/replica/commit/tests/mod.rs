@@ -5,12 +5,15 @@ mod attack;
 mod backups;
 mod basic;
 mod disk;
+mod displaced;
+mod kinds;
 mod leftovers;
 mod metadata;
 mod poor;
+mod put_back;
 mod races;
 
-use super::checkpoint::at;
+use super::checkpoint::{at, checkpoint};
 use super::*;
 use crate::core::entry::{Kind, Timestamp};
 use crate::core::path::Name;

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 /// Opens a file for writing in another thread, which waits in its open as long as there is a lease; then appends.
-fn writer_at(step: &'static str, path: PathBuf, text: &'static str) -> Receiver<()> {
+pub(super) fn writer_at(step: &'static str, path: PathBuf, text: &'static str) -> Receiver<()> {
     let (done, receive) = channel();
     at(step, move || {
         let (path, done) = (path.clone(), done.clone());
@@ -23,7 +23,7 @@ fn writer_at(step: &'static str, path: PathBuf, text: &'static str) -> Receiver<
 }
 
 /// Replaces a file by another one in one step, as editors do.
-fn overwrite_at(step: &'static str, world: &World, path: &'static str, content: &'static str) {
+pub(super) fn overwrite_at(step: &'static str, world: &World, path: &'static str, content: &'static str) {
     let folder = world.place.path.clone();
     at(step, move || {
         let new = folder.join(format!("{path}~{}", content.len()));
@@ -116,95 +116,6 @@ fn a_mode_that_was_set_before_the_exchange_goes_back() {
 }
 
 #[test]
-fn of_two_versions_within_one_swap_the_newer_stands_and_the_older_is_kept() {
-    for world in worlds() {
-        world.place.write("f", "old");
-        overwrite_at("replace: held", &world, "f", "first");
-        overwrite_at("exchange back", &world, "f", "second");
-        let backups = assert_stale(world.replace("f", "ours"));
-        assert_eq!(world.place.read("f"), "second");
-        assert_eq!(backups.len(), 1);
-        let kept = world.committer.backup_path(&backups[0]).unwrap();
-        assert_eq!(fs::read_to_string(kept).unwrap(), "first");
-        world.assert_clean();
-    }
-}
-
-#[test]
-fn a_third_version_is_not_lost_either() {
-    for world in worlds() {
-        world.place.write("f", "old");
-        overwrite_at("replace: held", &world, "f", "first");
-        overwrite_at("exchange back", &world, "f", "second");
-        overwrite_at("exchanged back", &world, "f", "third!");
-        assert_stale(world.replace("f", "ours"));
-        // "first" was at the name in plain sight when they put "third!" there.
-        world.assert_kept(&["second", "third!"]);
-        world.assert_clean();
-    }
-}
-
-#[test]
-fn what_was_written_to_our_file_before_it_went_is_kept() {
-    for world in worlds() {
-        world.place.write("f", "old");
-        overwrite_at("replace: held", &world, "f", "theirs");
-        let path = world.path("f");
-        at("exchange back", move || {
-            let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
-            file.write_all(b"+edit").unwrap();
-        });
-        assert_stale(world.replace("f", "ours"));
-        world.assert_kept(&["theirs", "ours+edit"]);
-        world.assert_clean();
-    }
-}
-
-#[test]
-fn whoever_has_our_file_open_for_writing_keeps_it() {
-    for world in worlds() {
-        world.place.write("f", "old");
-        overwrite_at("replace: held", &world, "f", "theirs");
-        let path = world.path("f");
-        let (send, receive) = channel();
-        at("exchange back", move || {
-            send.send(fs::OpenOptions::new().append(true).open(&path).unwrap()).unwrap();
-        });
-        assert_stale(world.replace("f", "ours"));
-        receive.recv().unwrap().write_all(b"+later").unwrap();
-        world.assert_kept(&["theirs", "ours+later"]);
-    }
-}
-
-#[test]
-fn a_name_that_was_removed_in_between_gets_back_what_nobody_has_seen() {
-    for world in worlds() {
-        world.place.write("f", "old");
-        overwrite_at("replace: held", &world, "f", "theirs");
-        let path = world.path("f");
-        at("exchange back", move || fs::remove_file(&path).unwrap());
-        assert_stale(world.replace("f", "ours"));
-        assert_eq!(world.place.read("f"), "theirs");
-        world.assert_clean();
-    }
-}
-
-#[test]
-fn a_name_that_was_filled_again_keeps_both() {
-    for world in worlds() {
-        world.place.write("f", "old");
-        overwrite_at("remove: held", &world, "f", "theirs");
-        let path = world.path("f");
-        at("move back", move || fs::write(&path, "newest").unwrap());
-        let backups = assert_stale(world.remove("f"));
-        assert_eq!(world.place.read("f"), "newest");
-        assert_eq!(backups.len(), 1);
-        world.assert_kept(&["theirs", "newest"]);
-        world.assert_clean();
-    }
-}
-
-#[test]
 fn a_file_that_goes_meanwhile_is_stale_and_stays_gone() {
     for world in worlds() {
         world.place.write("f", "old");
@@ -257,24 +168,6 @@ fn something_else_that_takes_the_name_is_not_renamed_away() {
         let backups = assert_stale(world.committer.rename(dir, &name("f"), dir, &name("g"), &expected));
         assert_eq!(backups.len(), 1);
         assert_eq!((world.place.read("f"), world.place.read("g")), ("third".into(), "theirs2".into()));
-    }
-}
-
-#[test]
-fn who_opens_a_displaced_file_in_the_last_moment_is_not_forgotten() {
-    for world in worlds().into_iter().filter(World::trusts_leases) {
-        world.place.write("f", "old");
-        // It has found the file by its name before the exchange, and comes to its open only now.
-        let old = fs::File::open(world.path("f")).unwrap();
-        let published = world.replace("f", "ours").unwrap();
-        let found = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&old));
-        let done = writer_at("settle", found.into(), "+theirs");
-        let displaced = published.displaced.unwrap();
-        let backup = world.committer.settle(displaced, Duration::from_secs(10)).unwrap();
-        done.recv().unwrap();
-        let kept = world.committer.backup_path(&backup.unwrap()).unwrap();
-        assert_eq!(fs::read_to_string(kept).unwrap(), "old+theirs");
-        assert_eq!(world.place.read("f"), "ours");
     }
 }
 
