@@ -1,21 +1,24 @@
 //! The `vfsync` binary: parse, set up logging, call one command, exit code.
 
+use std::io;
 use std::process::ExitCode;
 use vfsync::cli::{self, Command};
 use vfsync::cmd;
+use vfsync::core::escaped::EscapedLines;
 use vfsync::environment::Environment;
 use vfsync::exit::ExitStatus;
 use vfsync::logging::{self, LogLevel};
 
 fn main() -> ExitCode {
-    match cli::parse(std::env::args_os(), &Environment::read()) {
-        Ok(command) => run(command).into(),
+    let environment = Environment::read();
+    match cli::parse(std::env::args_os(), &environment) {
+        Ok(command) => run(command, &environment).into(),
         Err(error) => error.print().into(),
     }
 }
 
-fn run(command: Command) -> ExitStatus {
-    logging::init(LogLevel::Warnings, None);
+fn run(command: Command, environment: &Environment) -> ExitStatus {
+    logging::init(LogLevel::Warnings, environment.no_color.then_some(false));
     raise_file_limit();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -28,7 +31,7 @@ fn run(command: Command) -> ExitStatus {
     // A thread that still waits for a disk or a peer does not keep the process.
     runtime.shutdown_background();
     result.unwrap_or_else(|error| {
-        eprintln!("vfsync: {error:#}");
+        eprintln!("vfsync: {}", EscapedLines(&format!("{error:#}")));
         ExitStatus::Nothing
     })
 }
@@ -40,15 +43,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitStatus> {
         Command::Watch(args) => cmd::watch::run(args).await,
         Command::Serve(args) => cmd::serve::run(args).await,
         Command::Doctor(args) => cmd::doctor::run(args).await,
-
-        Command::Completions(shell) => {
-            cli::completions(shell, &mut std::io::stdout());
-            Ok(ExitStatus::InStep)
-        }
-        Command::Man(command) => {
-            cli::man(command.as_deref(), &mut std::io::stdout())?;
-            Ok(ExitStatus::InStep)
-        }
+        Command::Completions(shell) => cli::completions(shell, &mut io::stdout()),
+        Command::Man(command) => cli::man(command.as_deref(), &mut io::stdout()),
     }
 }
 

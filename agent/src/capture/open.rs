@@ -50,7 +50,7 @@ impl Attempt {
     /// Loads and tests one tier. The report says whether it is of use; the source is there if it is.
     fn tier(&self, tier: Tier) -> (TierReport, Option<EbpfSource>) {
         let loaded = match (&self.kernel, tier.is_ebpf()) {
-            (_, false) => return (TierReport::refused(tier, "is not made of eBPF programs"), None),
+            (_, false) => return (TierReport::refused(tier, "this version does not have it"), None),
             (Err(why), true) => Err(why.clone()),
             (Ok(kernel), true) => Programs::load(tier, kernel, self.ring_bytes),
         };

@@ -15,6 +15,7 @@ use crate::roots::{Root, RootError};
 use clap::{CommandFactory, FromArgMatches};
 use clap_args::{Cli, CliCommand, CliWatch};
 use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -200,12 +201,14 @@ fn resolve(command: CliCommand, environment: &Environment) -> Result<Command, Us
 }
 
 /// Writes completions for a shell.
-pub fn completions(shell: clap_complete::Shell, out: &mut dyn std::io::Write) {
-    clap_complete::generate(shell, &mut Cli::command(), "vfsync", out);
+pub fn completions(shell: clap_complete::Shell, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "vfsync", &mut script);
+    written(&script, out)
 }
 
 /// Writes a manual page: of vfsync, or of one of its commands.
-pub fn man(command: Option<&str>, out: &mut dyn std::io::Write) -> anyhow::Result<()> {
+pub fn man(command: Option<&str>, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
     let mut all = Cli::command();
     all.build();
     let page = match command {
@@ -215,5 +218,15 @@ pub fn man(command: Option<&str>, out: &mut dyn std::io::Write) -> anyhow::Resul
             None => anyhow::bail!("there is no command {}", Escaped(name.as_bytes())),
         },
     };
-    Ok(clap_mangen::Man::new(page).render(out)?)
+    let mut text = Vec::new();
+    clap_mangen::Man::new(page).render(&mut text)?;
+    written(&text, out)
+}
+
+/// Writes it all. A reader that has seen enough is no failure.
+fn written(text: &[u8], out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e.into()),
+        Ok(()) | Err(_) => Ok(ExitStatus::InStep),
+    }
 }

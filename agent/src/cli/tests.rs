@@ -141,7 +141,7 @@ fn the_other_commands() {
 #[test]
 fn completions_and_manual_pages_are_written() {
     let mut out = Vec::new();
-    completions(clap_complete::Shell::Bash, &mut out);
+    completions(clap_complete::Shell::Bash, &mut out).unwrap();
     man(None, &mut out).unwrap();
     man(Some("sync"), &mut out).unwrap();
     assert!(String::from_utf8(out).unwrap().contains("numericids"));

@@ -1,5 +1,6 @@
 //! `vfsync doctor`: what this machine, each root and the other hosts can do, and why not. A [`Finding`] is one answer.
 
+mod capture;
 mod far_end;
 mod finding;
 mod machine;
@@ -19,6 +20,11 @@ pub async fn run(args: DoctorArgs) -> anyhow::Result<ExitStatus> {
     let mut report = Report { json: args.json, worst: State::Info, place: None };
     let needs_ssh = args.roots.iter().any(|root| !root.is_local());
     report.print_all("this machine", machine::look(&args, needs_ssh))?;
+    let local = args.roots.iter().filter_map(|root| match root {
+        Root::Local(path) => Some(path.clone()),
+        Root::Remote(_) => None,
+    });
+    report.print_all("this machine", capture::look(local.collect()).await)?;
     for root in &args.roots {
         let findings = match root {
             Root::Local(path) => root::look(path),

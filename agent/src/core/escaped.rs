@@ -18,6 +18,22 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// Shows text of several lines, each [`Escaped`]: for messages that quote others.
+#[derive(Clone, Copy)]
+pub struct EscapedLines<'a>(pub &'a str);
+
+impl fmt::Display for EscapedLines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, line) in self.0.lines().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            Escaped(line.as_bytes()).fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
 /// Whether a character does something instead of showing something: control characters, and those that turn the
 /// direction of writing or break lines, with which a name can pretend to be another.
 fn acts(c: char) -> bool {
@@ -33,6 +49,7 @@ mod tests {
         let shown = |bytes: &[u8]| Escaped(bytes).to_string();
         assert_eq!(shown(b"a b\xc3\xa9"), "a bé");
         assert_eq!(shown(b"a\x1b[2J\n\xff"), "a\\u{1b}[2J\\n\\xff");
+        assert_eq!(EscapedLines("a\x1b\nb\n").to_string(), "a\\u{1b}\nb");
         assert_eq!(shown("a\u{202e}b\u{85}".as_bytes()), "a\\u{202e}b\\u{85}");
     }
 }

@@ -3,7 +3,7 @@
 use super::human::{self, Dress};
 use super::json;
 use super::{ConflictReport, Item, ItemResult, LogFile, Planned, Resolved, Summary};
-use crate::core::escaped::Escaped;
+use crate::core::escaped::{Escaped, EscapedLines};
 use crate::options::{CommandOptions, Verbosity};
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -125,20 +125,20 @@ impl Reporter {
         let mut sinks = self.sinks();
         sinks.log(|log| log.message(&Escaped(text.as_bytes()).to_string()));
         if self.style.verbosity == Verbosity::Normal {
-            sinks.err(&format!("{}\n", Escaped(text.as_bytes())));
+            sinks.err(&format!("{}\n", EscapedLines(text)));
         }
     }
 
     /// Tells people what they asked for: on standard output, or on standard error beside JSON.
     pub fn say(&self, text: &str) {
-        self.sinks().people(self.style, &format!("{}\n", Escaped(text.as_bytes())));
+        self.sinks().people(self.style, &format!("{}\n", EscapedLines(text)));
     }
 
     /// Tells people on standard error what went wrong, however silent they want it.
     pub fn error(&self, text: &str) {
         let mut sinks = self.sinks();
         sinks.log(|log| log.message(&Escaped(text.as_bytes()).to_string()));
-        sinks.err(&format!("vfsync: {}\n", Escaped(text.as_bytes())));
+        sinks.err(&format!("vfsync: {}\n", EscapedLines(text)));
     }
 }
 

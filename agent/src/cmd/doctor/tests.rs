@@ -66,3 +66,23 @@ fn ssh_is_only_missing_where_it_is_needed() {
     assert_eq!(machine::ssh(nowhere, false).state, State::Limited);
     assert_eq!(machine::ssh(Path::new("/bin/false"), true).state, State::Missing);
 }
+
+#[test]
+fn a_tier_that_is_refused_is_only_a_limit_where_no_other_works() {
+    use crate::capture::{Preemption, Seen, Tested, Tier, TierReport};
+    let refused = |tier| TierReport::refused(tier, "no BTF");
+    let tested =
+        vec![Tested { operation: "create", seen: Seen::Yes }, Tested { operation: "mknod", seen: Seen::No }];
+    let works = |tier| TierReport { refused: None, tested: tested.clone(), ..refused(tier) };
+    let states = |reports: &[TierReport]| {
+        capture::of(Preemption::Unknown, reports).into_iter().skip(1).map(|f| f.state).collect::<Vec<_>>()
+    };
+    let some = [refused(Tier::Kprobe), works(Tier::Fentry), works(Tier::Tracepoint), works(Tier::Scan)];
+    assert_eq!(states(&some), [State::Info, State::Ok, State::Ok, State::Info]);
+    let findings = capture::of(Preemption::Unknown, &some);
+    assert!(!findings[2].detail.contains("taken") && findings[3].detail.contains("taken"));
+    assert!(
+        findings[3].detail.contains("1 operations") && findings[3].detail.contains("not reported: mknod")
+    );
+    assert_eq!(states(&[refused(Tier::Kprobe), works(Tier::Scan)]), [State::Limited, State::Limited]);
+}
