@@ -9,7 +9,7 @@ mod tests;
 use crate::core::escaped::Escaped;
 use crate::environment::Environment;
 use crate::exit::ExitStatus;
-use crate::options::{CaptureChoice, OptionError, Options, RootsWanted, SshOptions};
+use crate::options::{CaptureChoice, OptionError, Options, Repeat, RootsWanted, SshOptions};
 use crate::profile::ProfileError;
 use crate::roots::{Root, RootError};
 use clap::{CommandFactory, FromArgMatches};
@@ -180,7 +180,7 @@ fn resolve(command: CliCommand, environment: &Environment) -> Result<Command, Us
             Command::Sync(SyncArgs { options: args.options(RootsWanted::Pair, environment)? })
         }
         CliCommand::Live(args) => {
-            Command::Live(LiveArgs { options: args.options(RootsWanted::Star, environment)? })
+            Command::Live(LiveArgs { options: for_live(args.options(RootsWanted::Star, environment)?)? })
         }
         CliCommand::Watch(CliWatch { paths, json, timeout, exec, capture }) => {
             Command::Watch(WatchArgs { paths, json, timeout, exec, capture })
@@ -198,6 +198,26 @@ fn resolve(command: CliCommand, environment: &Environment) -> Result<Command, Us
         CliCommand::Completions { shell } => Command::Completions(shell),
         CliCommand::Man { command } => Command::Man(command),
     })
+}
+
+/// Refuses what contradicts following changes, and says what is of no use for it.
+fn for_live(mut options: Options) -> Result<Options, OptionError> {
+    let command = &options.command;
+    for (is_set, name) in [(command.dry_run, "dry-run"), (command.test_server, "testserver")] {
+        if is_set {
+            return Err(OptionError::Contradiction(format!(
+                "-{name} is for one pass: use it with `vfsync sync`"
+            )));
+        }
+    }
+    for (is_set, name) in [(command.repeat != Repeat::Once, "repeat"), (command.retry > 0, "retry")] {
+        if is_set {
+            options
+                .notices
+                .push(format!("option -{name} has no effect: `live` follows changes and tries again anyway"));
+        }
+    }
+    Ok(options)
 }
 
 /// Writes completions for a shell.

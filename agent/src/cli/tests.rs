@@ -52,6 +52,14 @@ fn unison_s_spellings_reach_the_options() {
 fn live_takes_more_roots_than_two() {
     let Ok(Command::Live(args)) = parsed(&["live", "/a", "h:b", "g:c"]) else { panic!() };
     assert_eq!(args.options.roots.len(), 3);
+    let Ok(Command::Live(args)) = parsed(&["live", "-repeat", "1", "-retry", "3", "/a", "h:b"]) else {
+        panic!()
+    };
+    assert_eq!(args.options.notices.len(), 2);
+    assert!(
+        parsed(&["live", "-dry-run", "/a", "h:b"]).is_err()
+            && parsed(&["live", "-testserver", "/a", "h:b"]).is_err()
+    );
     assert!(matches!(parsed(&["sync", "/a", "h:b", "g:c"]), Err(UsageError::Option(OptionError::Roots(_)))));
 }
 

@@ -146,7 +146,7 @@ pub static OPTIONS: &[OptionDef] = &[
     def(Advanced, "logfile", Text, "FILE", Works, "The log file; a relative path lies in the state directory"),
     def(Advanced, "repeat", Text, "SECONDS", Works, "Start again this many seconds after each pass; implies batch"),
     def(Advanced, "retry", Int, "N", Works, "Try failed paths again up to N times"),
-    def(Advanced, "maxthreads", Int, "N", Works, "How many threads read and hash at once [default: one a processor]"),
+    def(Advanced, "maxthreads", Int, "N", Works, "How many threads scan at once [default: one a processor, at least 2 and at most 16]"),
     def(Advanced, "color", BoolOrDefault, "BOOL", Works, "Colours on the terminal"),
     def(Advanced, "include", Text, "NAME", Works, "Read a profile here"),
     def(Advanced, "source", Text, "FILE", Works, "Read a file of options here"),

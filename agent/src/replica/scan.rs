@@ -163,7 +163,7 @@ impl Replica {
             // The collector owns the receiver: should it fail, the scanning threads do not wait for it.
             let into = &mut report;
             let collector = threads.spawn(move || self.collect(reports, into, live, whole));
-            pool().scope(|scope| work(&walk, scope));
+            pool(self.options.max_threads).scope(|scope| work(&walk, scope));
             let (looked, hashed) = (walk.looked.load(Ordering::Relaxed), walk.hashed.load(Ordering::Relaxed));
             drop(walk);
             let result = collector.join().expect("the collector does not panic");
@@ -241,11 +241,15 @@ impl Replica {
     }
 }
 
-/// The threads that scan, shared by all replicas: their work is waiting for the disk as much as hashing.
-fn pool() -> &'static ThreadPool {
+/// The threads that scan, shared by all replicas: their work is waiting for the disk as much as hashing. The first
+/// replica's `maxthreads` holds; a peer may have sent it, so it is bounded.
+fn pool(max_threads: Option<u32>) -> &'static ThreadPool {
     static POOL: OnceLock<ThreadPool> = OnceLock::new();
     POOL.get_or_init(|| {
-        let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
+        let threads = match max_threads {
+            Some(n) => (n as usize).clamp(1, 256),
+            None => std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16),
+        };
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|n| format!("scan-{n}"))
