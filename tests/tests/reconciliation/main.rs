@@ -73,7 +73,9 @@ struct Left {
 
 fn check_between_local_trees(case: &Case, mirrored: bool) {
     let pair = Pair::local();
-    let place = Place::of(&pair, mirrored, "");
+    // Beside the case, so that no case empties a root.
+    pair.first.file("bystander", "");
+    let place = Place::of(&pair, mirrored, "case/");
     place.prepare(case);
     pair.in_step();
     place.change(case);
