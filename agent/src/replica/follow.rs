@@ -71,7 +71,7 @@ pub async fn follow(
         let periodic = capture.is_none();
         tokio::select! {
             events = next(&mut capture) => match events {
-                Ok(events) => hint(&mut dirty, &events, root, clock()),
+                Ok(events) => hint(&replica, &mut dirty, &events, root, clock()),
                 Err(error) => {
                     dirty.everything("capture has stopped working");
                     capture = None;
@@ -121,7 +121,7 @@ fn written() -> Look {
 }
 
 /// Turns events into dirty paths.
-fn hint(dirty: &mut DirtySet, events: &[Event], root: usize, now: Duration) {
+fn hint(replica: &Replica, dirty: &mut DirtySet, events: &[Event], root: usize, now: Duration) {
     for event in events.iter().filter(|e| e.root == root) {
         let look = Look { recursive: event.recursive, written: false };
         let at_once = Duration::ZERO;
@@ -159,6 +159,11 @@ fn hint(dirty: &mut DirtySet, events: &[Event], root: usize, now: Duration) {
             | EventKind::Xattr => {
                 let open = event.kind == EventKind::Create && !event.closed && event.writers;
                 dirty.add(event.path.clone(), look, now, if open { QUIET } else { at_once }, PATIENCE);
+            }
+        }
+        if event.linked {
+            for name in replica.names_of(event.inode) {
+                dirty.add(name, written(), now, QUIET, PATIENCE);
             }
         }
         if event.writers && !event.closed {

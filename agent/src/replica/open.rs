@@ -11,7 +11,7 @@ use crate::core::version::{ReplicaId, Sequence};
 use crate::fs::{Capabilities, Dir};
 use crate::options::{self, ReplicaOptions};
 use rustix::fs::{AtFlags, StatxFlags, fstatvfs, statx};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -65,6 +65,8 @@ pub struct Replica {
     /// Device numbers in the archive are of this boot, and mean the same as now.
     pub(super) same_boot: bool,
     head: watch::Sender<Sequence>,
+    /// The names in the tree of inodes that have several, anywhere.
+    linked: Mutex<BTreeMap<u64, BTreeSet<RelPath>>>,
     /// Paths at which something else than a hint of capture shows that the archive is out of date.
     suspects: Mutex<BTreeSet<RelPath>>,
     suspected: Notify,
@@ -114,6 +116,7 @@ impl Replica {
             busy: Busy::default(),
             same_boot,
             head,
+            linked: Mutex::default(),
             suspects: Mutex::default(),
             suspected: Notify::new(),
         })
@@ -127,6 +130,18 @@ impl Replica {
     /// Returns a receiver of the archive's last sequence number.
     pub fn head(&self) -> watch::Receiver<Sequence> {
         self.head.subscribe()
+    }
+
+    /// Notes that an inode has several names, of which this is one.
+    pub(super) fn note_linked(&self, inode: u64, path: &RelPath) {
+        let mut linked = self.linked.lock().expect("no thread panics with this locked");
+        linked.entry(inode).or_default().insert(path.clone());
+    }
+
+    /// Returns the names that an inode was last seen to have in the tree, if it has several anywhere.
+    pub(super) fn names_of(&self, inode: u64) -> Vec<RelPath> {
+        let linked = self.linked.lock().expect("no thread panics with this locked");
+        linked.get(&inode).map(|names| names.iter().cloned().collect()).unwrap_or_default()
     }
 
     /// Notes that a path is not what the archive says. Whoever follows the replica looks at it.

@@ -382,6 +382,10 @@ impl<'a> Walk<'a> {
             }
             Err(e) => return self.problem(&path, Severity::Failed, format!("cannot look at it: {e}")),
         };
+        if meta.kind == FileKind::File && meta.nlink > 1 {
+            // A change through a name outside the tree is hinted with the inode alone.
+            self.replica.note_linked(meta.stamp.ino, &path);
+        }
         let live = record.as_ref().filter(|r| r.entry.content.is_live());
         let was_dir = live.is_some_and(|r| r.entry.content.is_dir());
         let seen = match meta.kind {
