@@ -53,7 +53,7 @@ pub(super) struct CliWatch {
     /// Run this shell command for each event
     #[arg(long, value_name = "CMD")]
     pub(super) exec: Option<OsString>,
-    /// How changes are noticed: auto, ebpf, kprobe, fentry, tracepoint, fanotify, scan
+    /// How changes are noticed: auto, ebpf, kprobe, fentry, tracepoint, scan
     #[arg(long, value_name = "TIER", default_value = "auto", value_parser = capture)]
     pub(super) capture: CaptureChoice,
 }

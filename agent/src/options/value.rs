@@ -134,9 +134,11 @@ pub(super) fn capture(value: &[u8]) -> Result<CaptureChoice, Why> {
         b"kprobe" => Ok(CaptureChoice::Kprobe),
         b"fentry" => Ok(CaptureChoice::Fentry),
         b"tracepoint" => Ok(CaptureChoice::Tracepoint),
-        b"fanotify" => Ok(CaptureChoice::Fanotify),
+        b"fanotify" => {
+            Err("this version has no fanotify tier yet; `scan` needs nothing of the kernel".into())
+        }
         b"scan" => Ok(CaptureChoice::Scan),
-        _ => Err("it takes auto, ebpf, kprobe, fentry, tracepoint, fanotify or scan".into()),
+        _ => Err("it takes auto, ebpf, kprobe, fentry, tracepoint or scan".into()),
     }
 }
 
