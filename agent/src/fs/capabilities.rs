@@ -186,12 +186,26 @@ fn leases(room: &Dir, name: &Name, file_system: FileSystem) -> Leases {
         Ok(_) => return Leases::Untrusted,
     };
     drop(writer);
-    let Ok(lease) = ReadLease::take(reader) else { return Leases::Missing };
+    let Some(lease) = lease_without_writers(reader) else { return Leases::Missing };
     let held_off = open(OFlags::WRONLY | OFlags::NONBLOCK).is_err_and(|e| e == Errno::WOULDBLOCK);
     match held_off && !lease.is_unbroken() && file_system.is_local() {
         true => Leases::Trusted,
         false => Leases::Untrusted,
     }
+}
+
+/// Takes a lease on a file that nobody writes to any more. A program that another thread is just starting has all our
+/// handles until it runs, so a refusal is asked about again.
+fn lease_without_writers(mut file: File) -> Option<ReadLease> {
+    for _ in 0..500 {
+        match ReadLease::take(file) {
+            Ok(lease) => return Some(lease),
+            Err(LeaseRefused::Writer(back)) => file = back,
+            Err(LeaseRefused::Unsupported(..)) => return None,
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    None
 }
 
 /// Sets a time with all its digits and looks at what is kept of it.

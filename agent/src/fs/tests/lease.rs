@@ -10,6 +10,7 @@ fn a_lease_is_refused_by_a_writer_and_broken_by_the_next() {
         assert_eq!(has_writer(open()), WriterCheck::Open);
         writer.write_all(b"y").unwrap();
         drop(writer);
+        place.wait_for_writers(&name("f"));
         assert_eq!(has_writer(open()), WriterCheck::None);
         let lease = ReadLease::take(open()).unwrap();
         let _reader = open();

@@ -40,6 +40,17 @@ impl Place {
         fs::write(self.path.join(path), content).unwrap();
     }
 
+    /// Waits a moment until nobody writes to a file any more. What this process had open for writing is, for as long as
+    /// another test takes to start a program, also open there.
+    pub(crate) fn wait_for_writers(&self, name: &Name) {
+        let end = Instant::now() + Duration::from_secs(1);
+        let is_written_to =
+            || self.dir.open_file(name).is_ok_and(|file| has_writer(file) == WriterCheck::Open);
+        while is_written_to() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.path.join(path)).unwrap()
     }

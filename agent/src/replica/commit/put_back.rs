@@ -1,6 +1,7 @@
 //! Taking a swap back, in a tree that may have moved on once more.
 
 use super::checkpoint::checkpoint;
+use super::stage::CameBack;
 use super::{Backup, CommitError, Committer, Staged};
 use crate::core::path::Name;
 use crate::fs::{Dir, Meta, change};
@@ -46,15 +47,19 @@ impl Committer {
         for _ in 0..TRIES {
             checkpoint("exchange back");
             match change::exchange(&dir, reserved, &name) {
-                // Ours is out and goes with `staged`.
-                Ok(()) if staged.is_untouched_at(reserved, before) => return None,
-                Ok(()) => {
-                    // They replaced or changed what we had put there: that is newer than what has just gone back.
-                    checkpoint("exchanged back");
-                    // If it fails, what is newest becomes the backup: saved all the same.
-                    let _ = change::exchange(&dir, reserved, &name);
-                    break;
-                }
+                Ok(()) => match staged.came_back_as(reserved, before) {
+                    // Ours is out and goes with `staged`.
+                    CameBack::Untouched => return None,
+                    // Theirs stands at the name, and what they may write to ours goes to the backup.
+                    CameBack::Opened => break,
+                    CameBack::Changed => {
+                        // They replaced or changed what we had put there: newer than what has just gone back.
+                        checkpoint("exchanged back");
+                        // If it fails, what is newest becomes the backup: saved all the same.
+                        let _ = change::exchange(&dir, reserved, &name);
+                        break;
+                    }
+                },
                 // They removed what we had put there. What they had before, nobody but them has seen: it goes back.
                 Err(Errno::NOENT) => match change::rename_noreplace(&dir, reserved, &dir, &name) {
                     Ok(()) => {

@@ -10,11 +10,26 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 /// Zeros in runs of this length (or a whole write of at least [`HOLE_MIN`]) become holes, so that a sparse file stays
 /// sparse.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 const HOLE_MIN: usize = 4096;
+/// How often and how long apart it is asked whether somebody writes to what came back.
+const ASK_TIMES: u32 = 20;
+const ASK_EVERY: Duration = Duration::from_millis(1);
+
+/// What others have made of something that we had published and took back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CameBack {
+    /// Nothing: it can go.
+    Untouched,
+    /// They have it open for writing, and may write yet.
+    Opened,
+    /// They changed it, or it is another one altogether.
+    Changed,
+}
 
 /// A new file, directory or symlink, in the directory where it will stand but not under its name. Gone when it is
 /// dropped.
@@ -191,25 +206,37 @@ impl Staged {
         self.reserved = None;
     }
 
-    /// Returns whether it is this that stands under `name`, as it was `before`, and nobody is about to write to it.
-    /// Can be written no more afterwards.
-    pub(super) fn is_untouched_at(&mut self, name: &Name, before: &Meta) -> bool {
+    /// Tells what others have made of this since it was published and came back under `name`. It can be written no more
+    /// afterwards.
+    pub(super) fn came_back_as(&mut self, name: &Name, before: &Meta) -> CameBack {
         let as_before = |staged: &Staged| {
             staged.dir.stat(name).is_ok_and(|out| out.is_some_and(|out| out.same_but_ctime(before)))
         };
         if !as_before(self) {
-            return false;
+            return CameBack::Changed;
         }
         if let What::File(_) = self.what {
             // Our own handle for writing would be taken for somebody's.
-            let Ok(reader) = self.dir.open_file(name) else { return false };
-            let Ok(probe) = reader.try_clone() else { return false };
+            let Ok(reader) = self.dir.open_file(name) else { return CameBack::Opened };
             self.what = What::File(reader);
-            if has_writer(probe) == WriterCheck::Open {
-                return false;
+            if self.is_written_to() {
+                return CameBack::Opened;
             }
         }
-        as_before(self)
+        if as_before(self) { CameBack::Untouched } else { CameBack::Changed }
+    }
+
+    /// Returns whether somebody has the file open for writing. A program that this process is just starting has our
+    /// handles for a moment, so it is asked a few times.
+    fn is_written_to(&self) -> bool {
+        let What::File(file) = &self.what else { return false };
+        let open = || file.try_clone().map_or(WriterCheck::Open, has_writer) == WriterCheck::Open;
+        (0..ASK_TIMES).all(|_| {
+            open() && {
+                std::thread::sleep(ASK_EVERY);
+                true
+            }
+        })
     }
 
     /// Returns a handle on the prepared directory that knows the path it is going to have.

@@ -37,6 +37,7 @@ fn names_of_any_bytes_and_of_the_full_length_work() {
             let name = Name::new(bytes).unwrap();
             let staged = world.committer.stage_file(&world.place.dir, &name).unwrap();
             world.committer.create(staged).unwrap();
+            world.place.wait_for_writers(&name);
             let meta = world.place.dir.stat(&name).unwrap().unwrap();
             let mut staged = world.committer.stage_file(&world.place.dir, &name).unwrap();
             staged.write_all(b"2").unwrap();
@@ -44,6 +45,7 @@ fn names_of_any_bytes_and_of_the_full_length_work() {
             world.committer.replace(staged, &expected, Writers::Displace).unwrap();
             let path = world.place.path.join(std::ffi::OsStr::from_bytes(bytes));
             assert_eq!(fs::read(path).unwrap(), b"2");
+            world.place.wait_for_writers(&name);
             let meta = world.place.dir.stat(&name).unwrap().unwrap();
             let expected = Expected::State(Kind::File, meta.stamp);
             world.committer.remove(&world.place.dir, &name, &expected, Writers::Wait).unwrap();
@@ -166,8 +168,10 @@ fn a_missing_or_doubtful_stamp_is_made_good_by_reading() {
         let staged = world.staged("f", "new");
         assert_stale(world.committer.replace(staged, &content("odd"), Writers::Wait));
         let staged = world.staged("f", "new");
+        world.place.wait_for_writers(&name("f"));
         world.committer.replace(staged, &content("old"), Writers::Wait).unwrap();
         assert_eq!(world.place.read("f"), "new");
+        world.place.wait_for_writers(&name("f"));
         world.committer.remove(&world.place.dir, &name("f"), &content("new"), Writers::Wait).unwrap();
         symlink("here", world.path("l")).unwrap();
         let target = |t: &[u8]| Expected::Target(t.into());

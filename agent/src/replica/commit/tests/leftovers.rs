@@ -10,6 +10,7 @@ fn digest(content: &str) -> Digest {
 const LEFT: &str = ".vfsync.tmp.0123456789abcdef";
 
 fn examine(world: &World, verdict: LeftoverVerdict) -> LeftoverFate {
+    world.place.wait_for_writers(&name(LEFT));
     let fate = world.committer.examine_leftover(&world.place.dir, &name(LEFT), |_| verdict).unwrap();
     assert_eq!(world.committer.leftovers(&world.place.dir).unwrap(), [], "{fate:?}");
     fate
@@ -24,7 +25,10 @@ fn a_leftover_goes_only_if_its_content_is_known() {
             true => LeftoverVerdict::Known,
             false => LeftoverVerdict::Unknown,
         };
-        let examine = || world.committer.examine_leftover(&world.place.dir, &name(LEFT), known).unwrap();
+        let examine = || {
+            world.place.wait_for_writers(&name(LEFT));
+            world.committer.examine_leftover(&world.place.dir, &name(LEFT), known).unwrap()
+        };
         assert_eq!(examine(), LeftoverFate::Removed);
         assert_eq!(examine(), LeftoverFate::Gone);
         world.place.write(LEFT, "the only copy");

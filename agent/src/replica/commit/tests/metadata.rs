@@ -1,7 +1,6 @@
 use super::*;
 use rustix::fs::XattrFlags;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::time::Duration;
 
 fn wanted(mode: u16) -> Wanted {
     Wanted { mode: Some(mode), ..Wanted::default() }
@@ -97,6 +96,7 @@ fn a_new_mtime_never_hides_a_write() {
         set(&wanted(0o640)).unwrap();
         drop(writer);
         let path = world.path("f");
+        let ino = world.stamp("f").ino;
         let (send, receive) = std::sync::mpsc::channel();
         at("metadata: held", move || {
             let path = path.clone();
@@ -106,8 +106,7 @@ fn a_new_mtime_never_hides_a_write() {
                 fs::write(path, "new").unwrap();
                 started.send(()).unwrap();
             });
-            // Long enough for the writer to come to its open, where it waits for the lease.
-            std::thread::sleep(Duration::from_millis(200));
+            super::races::wait_for_a_breaking_lease(ino);
         });
         let (published, _) = set(&date).unwrap();
         assert_eq!(published.stamp, None, "somebody was about to write");

@@ -55,6 +55,7 @@ impl World {
 
     /// What a scan that has just been made would expect there.
     fn seen(&self, path: &str) -> Expected {
+        self.place.wait_for_writers(&name(path));
         let meta = self.place.dir.stat(&name(path)).unwrap().unwrap();
         Expected::State(meta.kind.synchronised().unwrap(), meta.stamp)
     }

@@ -62,6 +62,7 @@ fn whoever_has_our_file_open_for_writing_keeps_it() {
         });
         assert_stale(world.replace("f", "ours"));
         receive.recv().unwrap().write_all(b"+later").unwrap();
+        assert_eq!(world.place.read("f"), "theirs");
         world.assert_kept(&["theirs", "ours+later"]);
     }
 }

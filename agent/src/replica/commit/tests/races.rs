@@ -2,24 +2,35 @@
 
 use super::*;
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Opens a file for writing in another thread, which waits in its open as long as there is a lease; then appends.
 pub(super) fn writer_at(step: &'static str, path: PathBuf, text: &'static str) -> Receiver<()> {
     let (done, receive) = channel();
     at(step, move || {
         let (path, done) = (path.clone(), done.clone());
+        let ino = fs::metadata(&path).unwrap().ino();
         std::thread::spawn(move || {
             let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
             file.write_all(text.as_bytes()).unwrap();
             drop(file);
             done.send(()).unwrap();
         });
-        std::thread::sleep(Duration::from_millis(200));
+        wait_for_a_breaking_lease(ino);
     });
     receive
+}
+
+/// Waits until somebody waits for a lease on this inode to be given up.
+pub(super) fn wait_for_a_breaking_lease(ino: u64) {
+    // On layers the kernel shows another inode; there the time has to be enough.
+    let end = Instant::now() + Duration::from_secs(2);
+    let breaking = |line: &str| line.contains("BREAKING") && line.contains(&format!(":{ino} "));
+    while Instant::now() < end && !fs::read_to_string("/proc/locks").unwrap().lines().any(breaking) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Replaces a file by another one in one step, as editors do.
@@ -183,7 +194,8 @@ fn a_directory_that_is_renamed_meanwhile_takes_the_file_along() {
         let (from, to) = (world.path("d"), world.path("e"));
         at("replace: held", move || fs::rename(&from, &to).unwrap());
         let expected = Expected::State(Kind::File, stamp);
-        world.committer.replace(staged, &expected, Writers::Wait).unwrap();
+        let result = world.committer.replace(staged, &expected, Writers::Displace);
+        result.unwrap();
         assert_eq!(world.place.read("e/f"), "new");
     }
 }
