@@ -9,7 +9,8 @@ use crate::{
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_CONS_POS, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_PROD_POS},
     helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_ringbuf_output,
+        bpf_get_current_pid_tgid, bpf_ktime_get_ns,
+        generated::{bpf_get_current_comm, bpf_ringbuf_output},
     },
 };
 use core::hint::black_box;
@@ -247,8 +248,10 @@ pub enum Sent {
 pub fn one(slot: u32, gate: &Gate, op: Op, dentry: Dentry, facts: &Facts, flags: u16) -> Sent {
     let Some(record) = begin(slot, op as u8, flags, facts, gate.dev) else { return Sent::No };
     let path = walk(gate, dentry, scratch(slot), 0);
-    // A file with several names may have one of them inside, whichever it was reached by.
-    if path.root == ROOT_OUTSIDE && (facts.is_dir() || facts.nlink < 2) {
+    // A file with several names may have one of them inside, whichever it was reached by. That matters for what the
+    // file holds, not for what happens to another name.
+    let holds = matches!(op, Op::Write | Op::Truncate | Op::Attributes | Op::Xattr);
+    if path.root == ROOT_OUTSIDE && (!holds || facts.is_dir() || facts.nlink < 2) {
         return Sent::Outside;
     }
     fill(record, &path);
@@ -284,10 +287,15 @@ pub fn begin(slot: u32, op: u8, flags: u16, facts: &Facts, dev: u32) -> Option<*
         reserved: 0,
         to_root: ROOT_OUTSIDE,
         cookie: task & 0xffff_ffff,
-        comm: bpf_get_current_comm().unwrap_or([0; 16]),
+        comm: [0; 16],
     };
-    // SAFETY: the element is this program's alone: programs that can interleave have one each.
-    unsafe { (&raw mut (*record).header).write(header) };
+    // SAFETY: the element is this program's alone: programs that can interleave have one each. The helper writes at
+    // most the length that it is given.
+    unsafe {
+        (&raw mut (*record).header).write(header);
+        let comm = &raw mut (*record).header.comm;
+        bpf_get_current_comm(comm.cast(), size_of::<[u8; 16]>() as u32);
+    }
     Some(record)
 }
 

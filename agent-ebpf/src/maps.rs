@@ -1,5 +1,6 @@
 //! The maps, and the read-only globals that the agent fills in.
 
+use crate::walk::Progress;
 use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
@@ -37,7 +38,7 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
 /// The watched directories, and their slot.
 #[map]
-pub static ROOTS: HashMap<RootKey, u32> = HashMap::with_max_entries(1024, 0);
+pub static ROOTS: HashMap<RootKey, u32> = HashMap::with_max_entries(4096, 0);
 
 /// The superblocks that hold watched directories, by device number.
 #[map]
@@ -74,6 +75,8 @@ pub struct Record {
     pub header: Header,
     /// Its two paths, and room for the name that is found to be too much.
     pub body: [u8; 2 * PATH_BYTES + NAME_BYTES],
+    /// Where the walk is that fills the body. Not sent.
+    pub progress: Progress,
 }
 
 /// Returns one field of the offsets.

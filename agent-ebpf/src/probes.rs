@@ -4,9 +4,19 @@
 
 use crate::hooks;
 use aya_ebpf::{
+    EbpfContext,
+    helpers::bpf_probe_read_kernel,
     macros::{fentry, kprobe},
     programs::{FEntryContext, ProbeContext},
 };
+
+/// Reads an argument as a number. Taken from the context directly it would be a typed pointer to the verifier, which
+/// functions of their own do not accept.
+#[inline(always)]
+fn argument(ctx: &FEntryContext, n: usize) -> Option<u64> {
+    // SAFETY: the helper checks the address; the context has an element for each argument.
+    unsafe { bpf_probe_read_kernel(ctx.as_ptr().cast::<u64>().add(n)) }.ok()
+}
 
 /// Makes `$kprobe` and `$fentry`, which call the hook with the named arguments.
 macro_rules! probe {
@@ -21,7 +31,7 @@ macro_rules! probe {
         #[doc = concat!("Trampoline of [`hooks::", stringify!($hook), "`].")]
         #[fentry]
         pub fn $fentry(ctx: FEntryContext) -> i32 {
-            hooks::$hook($slot, $(ctx.arg::<u64>($arg)),+);
+            hooks::$hook($slot, $(match argument(&ctx, $arg) { Some(arg) => arg, None => return 0 }),+);
             0
         }
     };

@@ -37,34 +37,76 @@ pub fn walk(gate: &Gate, dentry: Dentry, scratch: u32, at: usize) -> Walked {
     Walked { root: packed as u32, len: (packed >> 32) as u16, capped: packed >> 48 != 0 }
 }
 
-/// The walk as a function of its own, which the verifier looks at once a program and not once a call: its loop is most
-/// of what there is to verify. Such a function takes and returns integers only.
+/// The walk as a function of its own, which the verifier looks at once a program and not once a call. Such a function
+/// takes and returns integers only.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vfsync_walk(dentry: u64, top: u64, dev: u32, scratch: u32, at: u32) -> u64 {
     let Some(record) = SCRATCH.get_ptr_mut(scratch) else { return pack(ROOT_UNKNOWN, 0, 0) };
+    let progress = Progress { current: dentry, position: 0, root: ROOT_UNKNOWN, capped: 0, reserved: 0 };
+    // SAFETY: the scratch record is this program's alone.
+    unsafe { (&raw mut (*record).progress).write(progress) };
+    for _ in 0..LEVELS / STRIDE {
+        if vfsync_steps(top, dev, scratch, at) != 0 {
+            // SAFETY: as above.
+            let Progress { position, root, capped, .. } = unsafe { (&raw const (*record).progress).read() };
+            return pack(root, position, capped);
+        }
+    }
+    pack(ROOT_UNKNOWN, 0, 1)
+}
+
+/// How many levels one call goes up. The verifier follows each turn of a loop: two loops of 16 are 32 turns to it, one
+/// of 256 is 256, and most of the time that loading takes.
+const STRIDE: usize = 16;
+
+/// How far a walk has come. Between two calls it lies beside the record, as functions take integers only.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Progress {
+    /// The address of the dentry that is next.
+    current: u64,
+    /// How many bytes were written.
+    position: u32,
+    /// The outcome.
+    root: u32,
+    /// Whether names are missing.
+    capped: u32,
+    reserved: u32,
+}
+
+/// Goes some levels up; 0 if there is more to go.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vfsync_steps(top: u64, dev: u32, scratch: u32, at: u32) -> u32 {
+    let Some(record) = SCRATCH.get_ptr_mut(scratch) else { return 1 };
     if at >= PATH_BYTES as u32 {
-        return pack(ROOT_UNKNOWN, 0, 0);
+        return 1;
     }
     // The masks tell the verifier what the comparisons ensure; without the box the compiler would see through them.
     let at = black_box(at as usize) & (PATH_BYTES - 1);
-    let mut current = dentry;
-    let mut position = 0usize;
-    let mut capped = 0;
-    for _ in 0..LEVELS {
-        let Some(step) = Dentry(current).step() else { return pack(ROOT_UNKNOWN, 0, 0) };
+    // SAFETY: the scratch record is this program's alone.
+    let progress = unsafe { &mut (*record).progress };
+    let mut current = progress.current;
+    let mut position = progress.position as usize;
+    for _ in 0..STRIDE {
+        let Some(step) = Dentry(current).step() else { return 1 };
         if step.inode != 0
             && let Some(root) = watched(dev, step.inode)
         {
-            return pack(root, position, capped);
+            progress.root = root;
+            progress.position = position as u32;
+            return 1;
         }
         if step.parent == current {
             // At the top. Only the superblock's own root proves that the whole way was walked: a dentry that came
             // from a file handle may hang on nothing.
-            return pack(if current == top { ROOT_OUTSIDE } else { ROOT_UNKNOWN }, 0, 0);
+            progress.root = if current == top { ROOT_OUTSIDE } else { ROOT_UNKNOWN };
+            progress.position = 0;
+            return 1;
         }
         if position > PATH_BYTES - NAME_BYTES {
-            capped = 1;
+            progress.capped = 1;
         } else {
             let to = at + (black_box(position) & (PATH_BYTES - 1));
             // SAFETY: `to` is at most twice PATH_BYTES and the body has NAME_BYTES more; the helper writes at most
@@ -77,19 +119,22 @@ pub extern "C" fn vfsync_walk(dentry: u64, top: u64, dev: u32, scratch: u32, at:
                 )
             };
             if n <= 1 || n > NAME_BYTES as i64 {
-                return pack(ROOT_UNKNOWN, 0, 0);
+                progress.position = 0;
+                return 1;
             }
             position += n as usize;
         }
         current = step.parent;
     }
-    pack(ROOT_UNKNOWN, 0, 1)
+    progress.current = current;
+    progress.position = position as u32;
+    0
 }
 
 /// Packs a [`Walked`] into an integer.
 #[inline(always)]
-fn pack(root: u32, len: usize, capped: u64) -> u64 {
-    capped << 48 | (len as u64 & 0xffff) << 32 | u64::from(root)
+fn pack(root: u32, len: u32, capped: u32) -> u64 {
+    u64::from(capped) << 48 | u64::from(len & 0xffff) << 32 | u64::from(root)
 }
 
 /// Returns the slot of this inode if it is a watched directory.

@@ -8,6 +8,7 @@
 pub mod binary;
 pub mod live;
 pub mod mount;
+pub mod operations;
 pub mod outcome;
 pub mod pair;
 pub mod process;
@@ -16,6 +17,7 @@ pub mod snapshot;
 pub mod sshd;
 pub mod terminal;
 pub mod tree;
+pub mod watching;
 pub mod writer;
 
 pub use live::Live;

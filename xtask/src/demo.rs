@@ -21,35 +21,30 @@ use crate::{
     tree::{self, Look},
 };
 
-/// How to run it.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan<'a> {
-    /// The capture tier that vfsync has to take, or `auto`.
-    pub capture: &'a str,
-    /// How long the start and each change may take before the demonstration fails.
-    pub limit: Duration,
-}
+/// How long a change may take before the demonstration fails.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// Set when the user has had enough.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Runs it between two replicas.
-pub fn run(pair: &Pair, plan: Plan<'_>) -> Result<ExitCode> {
+/// Runs it with a vfsync binary.
+pub fn run(binary: &Path) -> Result<ExitCode> {
     ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).context("cannot handle interrupts")?;
-    println!("two replicas over a private sshd");
+    let pair = Pair::new(binary)?;
+    println!("two replicas over a private sshd on 127.0.0.1:{}", pair.sshd().port());
     println!("  A  {}", pair.first().display());
     println!("  B  {}", pair.second_root());
-    let mut watch = start_watch(pair, plan)?;
-    let mut live = start_live(pair, plan)?;
+    let mut watch = start_watch(&pair, binary)?;
+    let mut live = start_live(&pair)?;
     println!();
-    println!("     {:<40}  {:<56}  carried over", "operation", "captured");
+    println!("     {:<40}  {:<44}  carried over", "operation", "captured");
     let mut failed = 0;
     for step in steps::all() {
-        let seen = perform(pair, &step, watch.as_mut(), &mut live, plan.limit)?;
+        let seen = perform(&pair, &step, watch.as_mut(), &mut live)?;
         failed += usize::from(!seen.print(&step));
     }
     println!();
-    let count = require_equal(pair)?;
+    let count = require_equal(&pair)?;
     println!("both trees are equal: {count} entries compared by name, kind, content, mode, target and time");
     if failed > 0 {
         println!("{failed} changes were not captured or not carried over");
@@ -63,13 +58,13 @@ pub fn run(pair: &Pair, plan: Plan<'_>) -> Result<ExitCode> {
 }
 
 /// Starts `vfsync watch` on both replicas and waits until it captures. None: this user cannot capture.
-fn start_watch(pair: &Pair, plan: Plan<'_>) -> Result<Option<Talker>> {
-    let mut command = exec::tied(pair.binary());
-    command.args(["watch", "--json", "--capture", plan.capture]).arg(pair.first()).arg(pair.second());
-    command.env("VFSYNC_STATE_DIR", pair.path("state-watch"));
-    let mut watch = Talker::start(command, &pair.path("watch.err"))?;
+fn start_watch(pair: &Pair, binary: &Path) -> Result<Option<Talker>> {
+    let mut command = exec::tied(binary);
+    command.args(["watch", "--json"]).arg(pair.first()).arg(pair.second());
+    command.env("VFSYNC_STATE_DIR", pair.dir().join("state-watch"));
+    let mut watch = Talker::start(&mut command, &pair.dir().join("watch.err"))?;
     let start = Instant::now();
-    while start.elapsed() < plan.limit && watch.ended()?.is_none() {
+    while start.elapsed() < LIMIT && watch.ended()?.is_none() {
         check_interrupted()?;
         for (side, root) in [("A", pair.first()), ("B", pair.second())] {
             let path = root.join(format!("made-in-{side}.txt"));
@@ -90,15 +85,14 @@ fn start_watch(pair: &Pair, plan: Plan<'_>) -> Result<Option<Talker>> {
 }
 
 /// Starts `vfsync live` and waits for the first pass.
-fn start_live(pair: &Pair, plan: Plan<'_>) -> Result<Talker> {
+fn start_live(pair: &Pair) -> Result<Talker> {
     let start = Instant::now();
     let mut command = pair.vfsync("live", "-C");
-    command.args(["--json", "--capture", plan.capture]);
-    let mut live = Talker::start(command, &pair.path("live.err"))?;
+    let mut live = Talker::start(command.arg("--json"), &pair.dir().join("live.err"))?;
     while !equal(pair)? {
         check_interrupted()?;
         alive(&mut live)?;
-        ensure!(start.elapsed() < plan.limit, "the first pass does not end; vfsync says:\n{}", live.errors());
+        ensure!(start.elapsed() < LIMIT, "the first pass does not end; vfsync says:\n{}", live.errors());
         thread::sleep(Duration::from_millis(5));
     }
     println!("  first pass: {:.0} ms, with the connection", start.elapsed().as_secs_f64() * 1e3);
@@ -128,13 +122,7 @@ struct Seen {
 }
 
 /// Makes a change and follows it.
-fn perform(
-    pair: &Pair,
-    step: &Step,
-    watch: Option<&mut Talker>,
-    live: &mut Talker,
-    limit: Duration,
-) -> Result<Seen> {
+fn perform(pair: &Pair, step: &Step, watch: Option<&mut Talker>, live: &mut Talker) -> Result<Seen> {
     let root = match step.side {
         Side::A => pair.first(),
         Side::B => pair.second(),
@@ -147,7 +135,7 @@ fn perform(
     live.lines();
     (step.act)(&root).with_context(|| format!("cannot {} in {}", step.what, root.display()))?;
     let start = Instant::now();
-    while start.elapsed() < limit {
+    while start.elapsed() < LIMIT {
         check_interrupted()?;
         if let Some(watch) = &watch {
             for (at, event) in watch.lines() {
@@ -170,9 +158,7 @@ impl Seen {
     /// Takes an event, if it is of the step.
     fn take(&mut self, step: &Step, root: &Path, after: Duration, event: &Value) {
         let paths = ["path", "to"].map(|key| event[key].as_str().map(Path::new));
-        // Watch also sees what vfsync does; this process is the one that makes the changes.
-        let by_us = event["comm"].as_str().is_none_or(|comm| comm == own_name());
-        let ours = by_us && step.paths.iter().any(|path| paths.contains(&Some(&*root.join(path))));
+        let ours = step.paths.iter().any(|path| paths.contains(&Some(&*root.join(path))));
         let Some(name) = event["event"].as_str().filter(|_| ours) else { return };
         self.captured.get_or_insert(after);
         self.tier = event["tier"].as_str().unwrap_or("?").to_owned();
@@ -197,16 +183,11 @@ impl Seen {
         };
         let good = self.carried.is_some() && (self.captured.is_some() || !self.watched);
         let mark = if good { "✓" } else { "✗" };
-        println!("  {mark}  {from}  {:<37}  {captured:<56}  → {to} {}", step.what, time(self.carried));
+        println!("  {mark}  {from}  {:<37}  {captured:<44}  → {to} {}", step.what, time(self.carried));
         // The table grows as the changes happen, also into a pipe.
         let _ = io::stdout().flush();
         good
     }
-}
-
-/// Returns what the kernel calls this process.
-fn own_name() -> String {
-    std::fs::read_to_string("/proc/self/comm").unwrap_or_default().trim_end().to_owned()
 }
 
 fn equal(pair: &Pair) -> Result<bool> {

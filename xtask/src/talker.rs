@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver},
@@ -24,11 +25,10 @@ pub struct Talker {
 
 impl Talker {
     /// Starts the command, whose standard error goes to a file.
-    pub fn start(mut command: Command, errors: &Path) -> Result<Self> {
+    pub fn start(command: &mut Command, errors: &Path) -> Result<Self> {
         let file = File::create(errors).with_context(|| format!("cannot create {}", errors.display()))?;
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
-        let line = exec::line(&command);
-        let mut child = exec::spawn(command).with_context(|| format!("cannot start {line}"))?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file).process_group(0);
+        let mut child = command.spawn().with_context(|| format!("cannot start {}", exec::line(command)))?;
         let out = child.stdout.take().expect("the output is piped");
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {

@@ -123,6 +123,11 @@ impl Assembler {
         let (old, new) = (self.found(record, &from, events), self.found(record, &to, events));
         let mut left = new.clone();
         for (root, path) in old {
+            if path.is_root() {
+                // What the root's path leads to now is for others to find out.
+                events.push(Event::lost(root, Loss::RootChanged));
+                continue;
+            }
             // The same root first: there it is a rename. In another one it goes.
             let partner = left.iter().position(|(other, _)| *other == root).map(|at| left.remove(at));
             match partner {

@@ -172,7 +172,9 @@ impl EbpfSource {
     pub fn remount(&mut self, roots: &[std::path::PathBuf], events: &mut Vec<Event>) -> std::io::Result<()> {
         let plan = super::roots::plan(roots, &mounts::read()?);
         let before: Vec<Watched> = self.watched.values().cloned().collect();
-        // Learnt anew even if the plan is the same: another file system may be at the same place.
+        if plan == before {
+            return Ok(());
+        }
         for (watched, why) in self.watch(plan.clone()) {
             tracing::warn!(path = %watched.path.display(), why, "a mounted directory cannot be watched");
             events.extend(watched.homes.iter().map(|home| Event::lost(home.root, Loss::RootChanged)));

@@ -10,6 +10,8 @@ use std::{
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
+    /// Its number: another mount at the same place has another one.
+    pub id: u32,
     /// The device number of the superblock: major and minor. Not what `stat` shows on btrfs.
     pub dev: (u32, u32),
     /// Which directory of the file system is mounted.
@@ -79,11 +81,13 @@ pub fn parse(text: &[u8]) -> Vec<Mount> {
 /// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
 fn line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|&b| b == b' ');
-    let dev = std::str::from_utf8(fields.nth(2)?).ok()?;
+    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let dev = std::str::from_utf8(fields.nth(1)?).ok()?;
     let (major, minor) = dev.split_once(':')?;
     let (root, point) = (unescape(fields.next()?), unescape(fields.next()?));
     let kind = fields.skip_while(|f| *f != b"-").nth(1)?;
     Some(Mount {
+        id,
         dev: (major.parse().ok()?, minor.parse().ok()?),
         root,
         point,

@@ -104,6 +104,7 @@ impl Attempt {
 fn on_ground(source: &mut EbpfSource, ground: &Ground, dev: u32) -> Result<Vec<report::Tested>, String> {
     let watched = Watched {
         path: ground.path.clone(),
+        mount: 0,
         dev,
         within: PathBuf::new(),
         homes: vec![Home { root: 0, at: RelPath::root() }],

@@ -86,6 +86,9 @@ pub struct Programs {
 impl Programs {
     /// Loads and attaches the programs of a tier. Optional hooks may be missing; without the others there is a reason.
     pub fn load(tier: Tier, kernel: &Kernel, ring_bytes: u32) -> Result<Programs, String> {
+        if tier == Tier::Kprobe && !has_kprobes() {
+            return Err("this kernel has no kprobes".into());
+        }
         let attachments = hooks::of_tier(tier, &kernel.btf)?;
         let cookie = Cookie::create().map_err(|e| format!("cannot create the cookie: {e}"))?;
         let settings = Settings {
@@ -209,17 +212,35 @@ impl Programs {
     }
 }
 
+/// Returns whether the kernel has kprobes: as a perf source, or in tracefs on older kernels.
+fn has_kprobes() -> bool {
+    [
+        "/sys/bus/event_source/devices/kprobe",
+        "/sys/kernel/tracing/kprobe_events",
+        "/sys/kernel/debug/tracing/kprobe_events",
+    ]
+    .iter()
+    .any(|path| Path::new(path).exists())
+}
+
 /// Loads and attaches one program, and returns its descriptor.
 fn attach(ebpf: &mut Ebpf, attachment: &Attach, btf: &aya::Btf) -> Result<RawFd, String> {
     let program =
         ebpf.program_mut(attachment.program).ok_or_else(|| format!("no program {}", attachment.program))?;
     let function = attachment.function;
-    match program {
+    let descriptor = match program {
         Program::KProbe(probe) => attach_kprobe(probe, function),
         Program::FEntry(probe) => attach_fentry(probe, function, btf),
         Program::BtfTracePoint(probe) => attach_tracepoint(probe, function, btf),
         _ => Err(format!("{} is of another kind", attachment.program)),
+    }?;
+    if tracing::enabled!(tracing::Level::DEBUG)
+        && let Ok(info) = program.info()
+    {
+        let n = info.verified_instruction_count();
+        tracing::debug!(program = attachment.program, function, n, "attached; n instructions were verified");
     }
+    Ok(descriptor)
 }
 
 fn attach_kprobe(probe: &mut KProbe, function: &str) -> Result<RawFd, String> {

@@ -22,6 +22,8 @@ pub struct Home {
 pub struct Watched {
     /// Where it is found.
     pub path: PathBuf,
+    /// The number of the mount that it is found in.
+    pub mount: u32,
     /// Its superblock, in the kernel's encoding.
     pub dev: u32,
     /// Where it lies within its file system.
@@ -51,7 +53,8 @@ pub fn plan(roots: &[PathBuf], mounts: &[Mount]) -> Vec<Watched> {
         // The same directory seen at two places is one to the kernel.
         let same = watched.iter().position(|w| w.dev == mount.kernel_dev() && w.within == within);
         let index = same.unwrap_or_else(|| {
-            watched.push(Watched { path: path.clone(), dev: mount.kernel_dev(), within, homes: Vec::new() });
+            let (mount, dev) = (mount.id, mount.kernel_dev());
+            watched.push(Watched { path: path.clone(), mount, dev, within, homes: Vec::new() });
             watched.len() - 1
         });
         for home in homes {

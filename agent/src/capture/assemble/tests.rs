@@ -3,6 +3,7 @@ use super::*;
 fn assembler() -> Assembler {
     let watched = |path: &str, dev, homes: &[(usize, &str)]| Watched {
         path: path.into(),
+        mount: 0,
         dev,
         within: "/".into(),
         homes: homes
@@ -85,6 +86,12 @@ fn a_rename_from_a_reserved_name_is_an_arrival() {
     assert_eq!(shown(&mut a, vec![rename(".vfsync.tmp.1", "q")]), ["0 Create q"]);
     assert_eq!(shown(&mut a, vec![rename("q", ".vfsync.tmp.1")]), ["0 Delete q"]);
     assert!(shown(&mut a, vec![record(Op::Write, inside(0, ".vfsync.tmp.1"))]).is_empty());
+}
+
+#[test]
+fn a_root_that_is_renamed_is_said_to_be_changed() {
+    let rename = Record { to: inside(0, "c"), mode: S_IFDIR, ..record(Op::Rename, inside(2, "")) };
+    assert_eq!(shown(&mut assembler(), vec![rename]), ["1 Rmdir m", "2 Lost(RootChanged) .", "0 Mkdir c"]);
 }
 
 #[test]
