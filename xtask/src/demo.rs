@@ -21,30 +21,35 @@ use crate::{
     tree::{self, Look},
 };
 
-/// How long a change may take before the demonstration fails.
-const LIMIT: Duration = Duration::from_secs(20);
+/// How to run it.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// The capture tier that vfsync has to take, or `auto`.
+    pub capture: &'a str,
+    /// How long the start and each change may take before the demonstration fails.
+    pub limit: Duration,
+}
 
 /// Set when the user has had enough.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Runs it with a vfsync binary.
-pub fn run(binary: &Path) -> Result<ExitCode> {
+/// Runs it between two replicas.
+pub fn run(pair: &Pair, plan: Plan<'_>) -> Result<ExitCode> {
     ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).context("cannot handle interrupts")?;
-    let pair = Pair::new(binary)?;
-    println!("two replicas over a private sshd on 127.0.0.1:{}", pair.sshd().port());
+    println!("two replicas over a private sshd");
     println!("  A  {}", pair.first().display());
     println!("  B  {}", pair.second_root());
-    let mut watch = start_watch(&pair, binary)?;
-    let mut live = start_live(&pair)?;
+    let mut watch = start_watch(pair, plan)?;
+    let mut live = start_live(pair, plan)?;
     println!();
-    println!("     {:<40}  {:<44}  carried over", "operation", "captured");
+    println!("     {:<40}  {:<56}  carried over", "operation", "captured");
     let mut failed = 0;
     for step in steps::all() {
-        let seen = perform(&pair, &step, watch.as_mut(), &mut live)?;
+        let seen = perform(pair, &step, watch.as_mut(), &mut live, plan.limit)?;
         failed += usize::from(!seen.print(&step));
     }
     println!();
-    let count = require_equal(&pair)?;
+    let count = require_equal(pair)?;
     println!("both trees are equal: {count} entries compared by name, kind, content, mode, target and time");
     if failed > 0 {
         println!("{failed} changes were not captured or not carried over");
@@ -58,13 +63,13 @@ pub fn run(binary: &Path) -> Result<ExitCode> {
 }
 
 /// Starts `vfsync watch` on both replicas and waits until it captures. None: this user cannot capture.
-fn start_watch(pair: &Pair, binary: &Path) -> Result<Option<Talker>> {
-    let mut command = exec::tied(binary);
-    command.args(["watch", "--json"]).arg(pair.first()).arg(pair.second());
-    command.env("VFSYNC_STATE_DIR", pair.dir().join("state-watch"));
-    let mut watch = Talker::start(&mut command, &pair.dir().join("watch.err"))?;
+fn start_watch(pair: &Pair, plan: Plan<'_>) -> Result<Option<Talker>> {
+    let mut command = exec::tied(pair.binary());
+    command.args(["watch", "--json", "--capture", plan.capture]).arg(pair.first()).arg(pair.second());
+    command.env("VFSYNC_STATE_DIR", pair.path("state-watch"));
+    let mut watch = Talker::start(command, &pair.path("watch.err"))?;
     let start = Instant::now();
-    while start.elapsed() < LIMIT && watch.ended()?.is_none() {
+    while start.elapsed() < plan.limit && watch.ended()?.is_none() {
         check_interrupted()?;
         for (side, root) in [("A", pair.first()), ("B", pair.second())] {
             let path = root.join(format!("made-in-{side}.txt"));
@@ -85,14 +90,15 @@ fn start_watch(pair: &Pair, binary: &Path) -> Result<Option<Talker>> {
 }
 
 /// Starts `vfsync live` and waits for the first pass.
-fn start_live(pair: &Pair) -> Result<Talker> {
+fn start_live(pair: &Pair, plan: Plan<'_>) -> Result<Talker> {
     let start = Instant::now();
     let mut command = pair.vfsync("live", "-C");
-    let mut live = Talker::start(command.arg("--json"), &pair.dir().join("live.err"))?;
+    command.args(["--json", "--capture", plan.capture]);
+    let mut live = Talker::start(command, &pair.path("live.err"))?;
     while !equal(pair)? {
         check_interrupted()?;
         alive(&mut live)?;
-        ensure!(start.elapsed() < LIMIT, "the first pass does not end; vfsync says:\n{}", live.errors());
+        ensure!(start.elapsed() < plan.limit, "the first pass does not end; vfsync says:\n{}", live.errors());
         thread::sleep(Duration::from_millis(5));
     }
     println!("  first pass: {:.0} ms, with the connection", start.elapsed().as_secs_f64() * 1e3);
@@ -122,7 +128,13 @@ struct Seen {
 }
 
 /// Makes a change and follows it.
-fn perform(pair: &Pair, step: &Step, watch: Option<&mut Talker>, live: &mut Talker) -> Result<Seen> {
+fn perform(
+    pair: &Pair,
+    step: &Step,
+    watch: Option<&mut Talker>,
+    live: &mut Talker,
+    limit: Duration,
+) -> Result<Seen> {
     let root = match step.side {
         Side::A => pair.first(),
         Side::B => pair.second(),
@@ -135,7 +147,7 @@ fn perform(pair: &Pair, step: &Step, watch: Option<&mut Talker>, live: &mut Talk
     live.lines();
     (step.act)(&root).with_context(|| format!("cannot {} in {}", step.what, root.display()))?;
     let start = Instant::now();
-    while start.elapsed() < LIMIT {
+    while start.elapsed() < limit {
         check_interrupted()?;
         if let Some(watch) = &watch {
             for (at, event) in watch.lines() {
@@ -158,7 +170,9 @@ impl Seen {
     /// Takes an event, if it is of the step.
     fn take(&mut self, step: &Step, root: &Path, after: Duration, event: &Value) {
         let paths = ["path", "to"].map(|key| event[key].as_str().map(Path::new));
-        let ours = step.paths.iter().any(|path| paths.contains(&Some(&*root.join(path))));
+        // Watch also sees what vfsync does; this process is the one that makes the changes.
+        let by_us = event["comm"].as_str().is_none_or(|comm| comm == own_name());
+        let ours = by_us && step.paths.iter().any(|path| paths.contains(&Some(&*root.join(path))));
         let Some(name) = event["event"].as_str().filter(|_| ours) else { return };
         self.captured.get_or_insert(after);
         self.tier = event["tier"].as_str().unwrap_or("?").to_owned();
@@ -183,11 +197,16 @@ impl Seen {
         };
         let good = self.carried.is_some() && (self.captured.is_some() || !self.watched);
         let mark = if good { "✓" } else { "✗" };
-        println!("  {mark}  {from}  {:<37}  {captured:<44}  → {to} {}", step.what, time(self.carried));
+        println!("  {mark}  {from}  {:<37}  {captured:<56}  → {to} {}", step.what, time(self.carried));
         // The table grows as the changes happen, also into a pipe.
         let _ = io::stdout().flush();
         good
     }
+}
+
+/// Returns what the kernel calls this process.
+fn own_name() -> String {
+    std::fs::read_to_string("/proc/self/comm").unwrap_or_default().trim_end().to_owned()
 }
 
 fn equal(pair: &Pair) -> Result<bool> {

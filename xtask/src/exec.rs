@@ -1,8 +1,15 @@
 //! Running another program: quietly, with its output shown only when it fails, or in full view.
 
 use std::{
+    io,
+    os::unix::process::CommandExt,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        mpsc::{self, Sender},
+    },
+    thread,
 };
 
 use anyhow::{Context, Result, bail};
@@ -32,11 +39,41 @@ pub fn shown(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Returns a command for a program that is to end with the thread that starts it, however that ends.
+/// Returns a command for a program that is to end with us, however we end. To be started with [`spawn`].
 pub fn tied(program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
+    let setpriv = Path::new("/usr/bin/setpriv");
+    if !setpriv.exists() {
+        // In a guest: nothing there outlives the guest.
+        return Command::new(program);
+    }
+    let mut command = Command::new(setpriv);
     command.args(["--pdeathsig", "TERM", "--"]).arg(program);
     command
+}
+
+/// Starts a command as the leader of a process group.
+///
+/// What is tied ends with the thread that started it, which for a test is the end of that test. So all are started by
+/// one thread that lasts as long as the process.
+pub fn spawn(mut command: Command) -> io::Result<Child> {
+    type Order = (Command, Sender<io::Result<Child>>);
+    static ORDERS: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
+    let orders = ORDERS.get_or_init(|| {
+        let (orders, queue) = mpsc::channel::<Order>();
+        thread::spawn(move || {
+            for (mut command, answer) in queue {
+                // Who asked waits for the answer.
+                let _ = answer.send(command.spawn());
+            }
+        });
+        Mutex::new(orders)
+    });
+    command.process_group(0);
+    let (sender, answer) = mpsc::channel();
+    let orders = orders.lock().unwrap_or_else(PoisonError::into_inner);
+    orders.send((command, sender)).expect("the starting thread does not end");
+    drop(orders);
+    answer.recv().expect("the starting thread does not end")
 }
 
 /// Returns the command as a person would type it.

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     os::unix::process::CommandExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::Duration,
 };
@@ -15,6 +15,7 @@ use xtask::{
     build::{self, Profile},
     check, demo,
     kernel::Kernel,
+    pair::Pair,
     setup, test,
     vm::{Disk, Preempt},
 };
@@ -88,6 +89,14 @@ enum Task {
     },
     /// Boots a kernel in QEMU with vfsync in it, and runs a command or a shell there.
     Vm(Vm),
+    /// What `run` does, inside a guest.
+    #[command(hide = true)]
+    DemoInGuest {
+        /// Where the replicas are made.
+        folder: PathBuf,
+        /// The capture tier.
+        capture: String,
+    },
 }
 
 #[derive(Args)]
@@ -156,6 +165,11 @@ fn perform(task: Task) -> Result<ExitCode> {
             bench::run(&bench::Plan { figures, scale, folder: dir }, &build::binary())?;
         }
         Task::Vm(args) => return vm(args),
+        Task::DemoInGuest { folder, capture } => {
+            // A guest without KVM is slow, and slowest when probes are attached.
+            let plan = demo::Plan { capture: &capture, limit: Duration::from_secs(240) };
+            return demo::run(&Pair::in_guest(&folder, Path::new("/bin/vfsync"))?, plan);
+        }
         Task::Build { debug } => {
             setup::bring(&[setup::Part::Ebpf], &[])?;
             println!("{}", build::dist(profile(debug))?.display());
@@ -190,7 +204,8 @@ fn run(no_build: bool, args: &[OsString]) -> Result<ExitCode> {
     }
     if args.is_empty() {
         setup::bring(&[setup::Part::Ssh], &[])?;
-        return demo::run(&build::binary());
+        let plan = demo::Plan { capture: "auto", limit: Duration::from_secs(30) };
+        return demo::run(&Pair::new(&build::binary())?, plan);
     }
     let binary = build::binary();
     // vfsync takes this process's place: signals and exit code are its own.

@@ -17,7 +17,7 @@ use crate::{
 /// Two replicas; the second is reached over ssh.
 pub struct Pair {
     // Ends before the folder that its files are in.
-    sshd: Sshd,
+    sshd: Option<Sshd>,
     dir: TempDir,
     binary: PathBuf,
 }
@@ -27,61 +27,70 @@ impl Pair {
     pub fn new(binary: &Path) -> Result<Self> {
         let dir =
             tempfile::Builder::new().prefix("vfsync-").tempdir().context("cannot make a temporary folder")?;
-        Self::in_folder(dir, binary)
+        let mut pair = Self { sshd: None, dir, binary: binary.to_owned() };
+        pair.make_folders()?;
+        pair.sshd = Some(Sshd::start(&pair.path("ssh"))?);
+        Ok(pair)
     }
 
-    /// Makes the folders below one that exists, such as one on another file system.
-    pub fn below(folder: &Path, binary: &Path) -> Result<Self> {
+    /// Makes the folders below one that exists, in a guest: its sshd runs already, and ssh knows the way.
+    pub fn in_guest(folder: &Path, binary: &Path) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("vfsync-").tempdir_in(folder);
-        Self::in_folder(dir.with_context(|| format!("cannot make a folder in {}", folder.display()))?, binary)
+        let dir = dir.with_context(|| format!("cannot make a folder in {}", folder.display()))?;
+        let pair = Self { sshd: None, dir, binary: binary.to_owned() };
+        pair.make_folders()?;
+        Ok(pair)
     }
 
-    fn in_folder(dir: TempDir, binary: &Path) -> Result<Self> {
+    fn make_folders(&self) -> Result<()> {
         for name in ["ssh", "a", "b", "state-a", "state-b"] {
-            fs::create_dir(dir.path().join(name)).with_context(|| format!("cannot create {name}"))?;
+            fs::create_dir(self.path(name)).with_context(|| format!("cannot create {name}"))?;
         }
-        let sshd = Sshd::start(&dir.path().join("ssh"))?;
-        Ok(Self { sshd, dir, binary: binary.to_owned() })
+        Ok(())
     }
 
-    /// Returns the temporary folder.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
+    /// Returns a path in the temporary folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Returns the vfsync of both ends.
+    pub fn binary(&self) -> &Path {
+        &self.binary
     }
 
     /// Returns the first replica.
     pub fn first(&self) -> PathBuf {
-        self.dir.path().join("a")
+        self.path("a")
     }
 
     /// Returns the second replica, as a folder.
     pub fn second(&self) -> PathBuf {
-        self.dir.path().join("b")
+        self.path("b")
     }
 
     /// Returns the second replica's address.
     pub fn second_root(&self) -> String {
-        self.sshd.root(&self.second())
-    }
-
-    /// Returns the sshd.
-    pub fn sshd(&self) -> &Sshd {
-        &self.sshd
+        match &self.sshd {
+            Some(sshd) => sshd.root(&self.second()),
+            None => format!("ssh://localhost/{}", self.second().display()),
+        }
     }
 
     /// Returns `vfsync COMMAND A ssh://…//B`, each end with a state folder of its own. `more_ssh` are further
     /// arguments for ssh, such as `-C`.
     pub fn vfsync(&self, command: &str, more_ssh: &str) -> Command {
         let mut vfsync = exec::tied(&self.binary);
-        let far = self.dir.path().join("state-b");
+        let far = self.path("state-b");
+        let ssh_args = self.sshd.as_ref().map(Sshd::ssh_args).unwrap_or_default();
         vfsync
             .arg(command)
             .arg(self.first())
             .arg(self.second_root())
-            .args(["--times", "--sshargs", format!("{} {more_ssh}", self.sshd.ssh_args()).trim()])
+            .args(["--times", "--sshargs", format!("{ssh_args} {more_ssh}").trim()])
             .arg("--servercmd")
             .arg(format!("env VFSYNC_STATE_DIR={} {}", quoted(&far), quoted(&self.binary)))
-            .env("VFSYNC_STATE_DIR", self.dir.path().join("state-a"))
+            .env("VFSYNC_STATE_DIR", self.path("state-a"))
             // A user's own configuration has no say here.
             .env_remove("VFSYNC_CONFIG");
         vfsync.env("PATH", sshd::search_path());

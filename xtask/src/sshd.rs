@@ -8,7 +8,7 @@ use std::{
     fs,
     io::Read,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -115,7 +115,7 @@ impl Sshd {
             let path = |name: &str| dir.join(name).display().to_string();
             let config = config(&path("host_key"), &path("authorized_keys"), port);
             fs::write(dir.join("sshd_config"), config).context("cannot write sshd's configuration")?;
-            let mut child = command(dir, &log)?.spawn().context("cannot start sshd")?;
+            let mut child = exec::spawn(command(dir, &log)?).context("cannot start sshd")?;
             if wait_until_it_answers(&mut child, port)? {
                 let mut sshd = Self { child, port, dir: dir.to_owned() };
                 sshd.write_client_config()?;
@@ -175,7 +175,7 @@ pub fn end_group(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Returns the command that starts sshd as the leader of a process group.
+/// Returns the command that starts sshd.
 ///
 /// As root, sshd wants an account `sshd` and a folder `/run/sshd` for its unprivileged half, and an account of root
 /// that is not locked. Neither may exist, and neither is ours to make in the machine's own `/etc`. So sshd gets a
@@ -196,7 +196,7 @@ fn command(dir: &Path, log: &Path) -> Result<Command> {
         exec::tied(&sshd)
     };
     command.arg("-D").arg("-f").arg(dir.join("sshd_config")).arg("-E").arg(log);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Ok(command)
 }
 

@@ -3,7 +3,6 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver},
@@ -25,10 +24,11 @@ pub struct Talker {
 
 impl Talker {
     /// Starts the command, whose standard error goes to a file.
-    pub fn start(command: &mut Command, errors: &Path) -> Result<Self> {
+    pub fn start(mut command: Command, errors: &Path) -> Result<Self> {
         let file = File::create(errors).with_context(|| format!("cannot create {}", errors.display()))?;
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file).process_group(0);
-        let mut child = command.spawn().with_context(|| format!("cannot start {}", exec::line(command)))?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
+        let line = exec::line(&command);
+        let mut child = exec::spawn(command).with_context(|| format!("cannot start {line}"))?;
         let out = child.stdout.take().expect("the output is piped");
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {

@@ -3,7 +3,6 @@
 use std::{
     fs::{self, File},
     io::Read,
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -163,7 +162,7 @@ impl Vm {
         let contents = Contents {
             kernel: &kernel,
             vfsync: self.vfsync.as_deref(),
-            init: &build_init()?,
+            init: &build_static("vfsync-vm-init")?,
             disks: self.disks.iter().map(|d| (d.kind().to_owned(), format!("/mnt/{}", d.kind()))).collect(),
             files: &self.files,
             command: script,
@@ -181,11 +180,12 @@ impl Vm {
         };
         let log = File::create(dir.path().join("qemu.log")).context("cannot create QEMU's log")?;
         qemu.stderr(log);
-        if output != Output::Terminal {
+        let started = match output {
             // A shell must stay in the terminal's foreground group.
-            qemu.process_group(0);
-        }
-        let mut child = qemu.spawn().context("cannot start QEMU")?;
+            Output::Terminal => qemu.spawn(),
+            Output::Kept | Output::Shown => exec::spawn(qemu),
+        };
+        let mut child = started.context("cannot start QEMU")?;
         let reader = child.stdout.take().map(|mut pipe| {
             thread::spawn(move || {
                 let mut bytes = Vec::new();
@@ -206,7 +206,7 @@ impl Vm {
     fn qemu(&self, image: &Path, dir: &Path) -> Result<Command> {
         let kit = qemu_kit();
         let unpacked = kit.require("QEMU", "vm")?;
-        let mut qemu = Command::new(unpacked.join("bin/qemu-system-x86_64"));
+        let mut qemu = exec::tied(&unpacked.join("bin/qemu-system-x86_64"));
         for data in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
             qemu.arg("-L").arg(unpacked.join(data));
         }
@@ -315,15 +315,15 @@ fn make_disk(disk: Disk, image: &Path) -> Result<()> {
     exec::quietly(&mut mkfs)
 }
 
-/// Builds the guest's first process and returns its path.
-fn build_init() -> Result<PathBuf> {
+/// Builds a program of the workspace that needs nothing of the guest, and returns its path.
+pub fn build_static(package: &str) -> Result<PathBuf> {
     let triple = format!("{}-unknown-linux-gnu", place::arch());
     let mut cargo = Command::new("cargo");
     cargo
         .current_dir(place::workspace())
-        .args(["build", "--quiet", "--release", "--package", "vfsync-vm-init", "--target", &triple])
+        .args(["build", "--quiet", "--package", package, "--target", &triple])
         .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
         .env_remove("RUSTFLAGS");
-    exec::quietly(&mut cargo).context("the guest's first process does not build")?;
-    Ok(place::target().join(triple).join("release/vfsync-vm-init"))
+    exec::quietly(&mut cargo).with_context(|| format!("{package} does not build for guests"))?;
+    Ok(place::target().join(triple).join("debug").join(package))
 }

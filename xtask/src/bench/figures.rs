@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -16,6 +15,7 @@ use super::{
     table::{Cell, Row},
 };
 use crate::{
+    exec,
     setup::say,
     sshd,
     tree::{self, Look},
@@ -201,8 +201,8 @@ impl Follower {
     fn start(mut command: Command, log: PathBuf) -> Result<Self> {
         let log = fs::File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         let again = log.try_clone().context("cannot share a file")?;
-        command.stdin(Stdio::null()).stdout(log).stderr(again).process_group(0);
-        Ok(Self(command.spawn().context("cannot start a follower")?))
+        command.stdin(Stdio::null()).stdout(log).stderr(again);
+        Ok(Self(exec::spawn(command).context("cannot start a follower")?))
     }
 
     fn alive(&mut self) -> Result<()> {

@@ -1,0 +1,84 @@
+//! vfsync in guests, each with a kernel of its own: the capture tiers that this machine's kernel may not offer, each
+//! carrying a live sync between two folders over the guest's sshd.
+//!
+//! `VFSYNC_KERNELS` names the kernels (`5.10,6.1`), as `cargo xtask test` does; without it Debian 12's is taken.
+
+use std::{env, path::PathBuf, time::Duration};
+
+use xtask::{
+    build,
+    kernel::Kernel,
+    vm::{self, Disk, Finished, Preempt, Vm},
+};
+
+/// Returns the kernels to test with.
+fn kernels() -> Vec<Kernel> {
+    let Ok(names) = env::var("VFSYNC_KERNELS") else { return vec![Kernel::V6_1] };
+    let kernel = |name: &str| Kernel::ALL.into_iter().find(|kernel| kernel.name() == name);
+    let kernel =
+        |name| kernel(name).unwrap_or_else(|| panic!("VFSYNC_KERNELS names {name}, which is no kernel"));
+    names.split(',').filter(|name| !name.is_empty()).map(kernel).collect()
+}
+
+/// Returns the static vfsync, as guests have no libraries for another one.
+fn vfsync() -> PathBuf {
+    let path = env::var_os("VFSYNC_BIN").map_or_else(build::binary, PathBuf::from);
+    assert!(path.is_file(), "{} is missing: run `cargo xtask build`", path.display());
+    path
+}
+
+fn guest(kernel: Kernel) -> Vm {
+    Vm { vfsync: Some(vfsync()), disks: vec![Disk::Ext4], limit: Duration::from_secs(900), ..Vm::new(kernel) }
+}
+
+/// Runs a script in a guest and requires that it succeeds.
+fn succeed(vm: &Vm, script: &str) -> Finished {
+    let finished = vm.run(script).unwrap_or_else(|e| panic!("on {}: {e:#}", vm.kernel));
+    println!("on {}:\n{}", vm.kernel, finished.output);
+    assert_eq!(finished.code, 0, "on {}; its console:\n{}", vm.kernel, finished.console);
+    finished
+}
+
+/// Runs the demonstration in a guest: each kind of change on either side has to be captured by the tier, and carried
+/// over.
+fn carries_a_live_sync(mut vm: Vm, tier: &str) {
+    let program = vm::build_static("xtask").unwrap_or_else(|e| panic!("{e:#}"));
+    vm.files.push((program, "/bin/xtask".to_owned()));
+    let finished = succeed(&vm, &format!("xtask demo-in-guest /mnt/ext4 {tier}"));
+    assert!(finished.output.contains(&format!("capture: {tier}")), "another tier was taken");
+}
+
+#[test]
+fn a_guest_tells_its_kernel_and_the_exit_code_of_its_command() {
+    for kernel in kernels() {
+        let vm = Vm { limit: Duration::from_secs(120), ..guest(kernel) };
+        let finished =
+            vm.run("uname -r; echo error >&2; ssh localhost exit 7").unwrap_or_else(|e| panic!("{e:#}"));
+        assert_eq!(finished.code, 7, "{}", finished.console);
+        let release = kernel.find().unwrap_or_else(|e| panic!("{e:#}")).release;
+        assert_eq!(finished.output, format!("{release}\nerror\n"));
+    }
+}
+
+#[test]
+fn a_guest_that_panics_is_an_error_that_says_so() {
+    let error = guest(Kernel::V6_1).run("echo c > /proc/sysrq-trigger").expect_err("a panic is no result");
+    assert!(error.to_string().starts_with("the guest's kernel panicked"), "{error:#}");
+}
+
+#[test]
+fn kprobes_carry_a_live_sync() {
+    for kernel in kernels() {
+        carries_a_live_sync(guest(kernel), "kprobe");
+    }
+}
+
+#[test]
+fn trampolines_carry_a_live_sync_where_the_kernel_is_not_preempted() {
+    // The newest kernels can only be preempted: there the tier is refused.
+    for kernel in kernels().into_iter().filter(|kernel| *kernel != Kernel::Sid) {
+        // The oldest one is not preempted and knows no such argument.
+        let preempt = (kernel != Kernel::V5_10).then_some(Preempt::Voluntary);
+        carries_a_live_sync(Vm { preempt, ..guest(kernel) }, "fentry");
+    }
+}
