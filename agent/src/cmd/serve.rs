@@ -9,7 +9,7 @@ use crate::options::CaptureChoice;
 use crate::replica::Replica;
 use crate::replica::follow::{FollowError, follow};
 use crate::transport::{Connection, greet_as_acceptor, stdio};
-use crate::wire::{Hello, Start};
+use crate::wire::{Hello, Start, Whereabouts};
 use anyhow::{Context, Result};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -66,6 +66,7 @@ async fn open(hello: &Hello, place: &Place) -> Result<(Arc<Replica>, Vec<String>
     if let Some(pinned) = &place.pinned {
         check_pinned(&asked, pinned)?;
     }
+    check_apart(&hello.from, &asked)?;
     let filter = scan_filter(&hello.link)?;
     let (options, state) = (hello.options.clone(), place.state_dir.clone());
     let opening = tokio::task::spawn_blocking(move || Replica::open(&asked, &state, options, filter));
@@ -84,6 +85,32 @@ pub fn notices(replica: &Replica) -> Vec<String> {
         )],
         crate::archive::Opened::New | crate::archive::Opened::Existing { .. } => Vec::new(),
     }
+}
+
+/// Refuses a root that is the one of the end that dials, or lies one in the other: both ends can be on one host.
+fn check_apart(from: &Whereabouts, asked: &Path) -> Result<()> {
+    // A root that cannot be opened gets its own error when it is.
+    let Ok(dir) = crate::fs::Dir::open_root(asked) else { return Ok(()) };
+    let (Ok(here), Ok(meta)) = (asked.canonicalize(), dir.self_stat()) else { return Ok(()) };
+    if crate::replica::host() != from.host {
+        return Ok(());
+    }
+    let there = Path::new(OsStr::from_bytes(&from.root));
+    if (meta.stamp.dev, meta.stamp.ino) == from.inode {
+        anyhow::bail!(
+            "{} and {} are the same directory: give two different ones",
+            there.display(),
+            here.display()
+        );
+    }
+    if here.starts_with(there) || there.starts_with(&here) {
+        anyhow::bail!(
+            "one of the roots {} and {} lies in the other: they cannot be kept the same",
+            there.display(),
+            here.display()
+        );
+    }
+    Ok(())
 }
 
 fn check_pinned(asked: &Path, pinned: &Path) -> Result<()> {

@@ -147,6 +147,7 @@ impl Pass<'_> {
         }
         let summary = self.teller.summary(session.totals(), self.began.elapsed());
         self.reporter.summary(&summary);
+        self.teller.trouble();
         Ok(summary.exit_status())
     }
 

@@ -20,7 +20,12 @@ pub struct Teller<'a> {
     summary: Summary,
     conflicts: BTreeSet<RelPath>,
     problems: BTreeSet<(bool, RelPath)>,
+    /// The first of the paths that failed, with the reason.
+    failures: Vec<String>,
 }
+
+/// So many paths are named in the message about what went wrong; all of them stand in the list before it.
+const NAMED: usize = 5;
 
 impl<'a> Teller<'a> {
     /// Makes one that prints.
@@ -32,6 +37,7 @@ impl<'a> Teller<'a> {
             summary: Summary::default(),
             conflicts: BTreeSet::new(),
             problems: BTreeSet::new(),
+            failures: Vec::new(),
         }
     }
 
@@ -57,6 +63,32 @@ impl<'a> Teller<'a> {
         self.summary = Summary::default();
         self.conflicts.clear();
         self.problems.clear();
+        self.failures.clear();
+    }
+
+    /// Says on standard error what went wrong, and what to do about it.
+    pub fn trouble(&self) {
+        if self.summary.failed > 0 {
+            let more = self.summary.failed as usize - self.failures.len().min(self.summary.failed as usize);
+            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+            let text = format!(
+                "{} failed: {}{more}. What stands there is as it was; mend the cause and run it again",
+                paths(self.summary.failed),
+                self.failures.join("; ")
+            );
+            self.reporter.error(&text);
+        }
+        if !self.conflicts.is_empty() {
+            let named: Vec<String> = self.conflicts.iter().take(NAMED).map(ToString::to_string).collect();
+            let more = if self.conflicts.len() > NAMED { ", ..." } else { "" };
+            let text = format!(
+                "{} changed on both sides and left as they are: {}{more}. Make the two equal, remove one, or say \
+                 which side wins with -prefer",
+                paths(self.conflicts.len() as u64),
+                named.join(", ")
+            );
+            self.reporter.error(&text);
+        }
     }
 
     fn direction(&self, side: Side) -> Direction {
@@ -126,6 +158,9 @@ impl<'a> Teller<'a> {
     }
 
     fn item(&mut self, item: Item) {
+        if item.result == ItemResult::Failed && self.failures.len() < NAMED {
+            self.failures.push(format!("{}: {}", item.path, item.reason));
+        }
         if self.plan.is_none() {
             self.summary.count(&item);
             self.reporter.item(&item);
@@ -145,6 +180,10 @@ impl<'a> Teller<'a> {
             }
         }
     }
+}
+
+fn paths(n: u64) -> String {
+    if n == 1 { "1 path".to_owned() } else { format!("{n} paths") }
 }
 
 fn path(planned: &Planned) -> &RelPath {

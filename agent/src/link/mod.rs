@@ -33,7 +33,7 @@ use credit::{Closed, Credit};
 use open_set::OpenSet;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
 
 /// An offer that the peer has not answered.
@@ -53,7 +53,9 @@ pub(crate) struct Shared {
     pub numeric_ids: bool,
     /// Decide and answer, but change nothing.
     pub plan: AtomicBool,
-    pub open: Mutex<OpenSet>,
+    pub open: RwLock<OpenSet>,
+    /// What changes is followed; else a pass ends at some time, however much changes meanwhile.
+    pub live: AtomicBool,
     pub sent: Mutex<HashMap<OfferNumber, Sent>>,
     pub offer_credit: Credit,
     pub data_credit: Credit,

@@ -20,6 +20,10 @@ const FRAME: u64 = 256 << 10;
 /// Up to so many changed entries are sorted in memory; beyond that the archive is walked.
 const SORTED: usize = 100_000;
 
+/// So many batches are sent in one pass at the most. Each resolution takes one; trees in which programs keep writing to
+/// what the other end writes too could go on for ever.
+const ROUNDS: u32 = 16;
+
 /// What the offerer goes by.
 pub(super) struct Offerer {
     /// Everything up to here the peer has dealt with, or is offered.
@@ -31,6 +35,8 @@ pub(super) struct Offerer {
     /// Records that the peer computes for itself are sent all the same: it is not known whether it did.
     first: bool,
     next: u64,
+    /// How many batches with offers went out.
+    batches: u32,
     /// The last batch said up to here; what was skipped since needs no hurry.
     said: Sequence,
     /// The view that a plan was made from, to be carried out just so.
@@ -82,6 +88,7 @@ impl Offerer {
             inline: peer_is_empty || after.is_some(),
             first: true,
             next: 0,
+            batches: 0,
             said: Sequence(0),
             planned: None,
         }
@@ -100,6 +107,9 @@ impl Offerer {
         again: BTreeMap<RelPath, bool>,
         flush: bool,
     ) -> Result<(), OfferError> {
+        if self.batches >= ROUNDS && !shared.live.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let (snapshot, after, through) = match self.planned.take() {
             // A plan is carried out from the view that it was made from.
             Some(planned) if !shared.is_plan() => planned,
@@ -121,6 +131,7 @@ impl Offerer {
             shared.idle.activity.fetch_add(1, Ordering::SeqCst);
             shared.send(&Message::Batch(Batch { through }))?;
             self.said = through;
+            self.batches += 1;
         }
         if shared.is_plan() {
             self.planned = Some((snapshot, after, through));
@@ -210,7 +221,7 @@ impl Offerer {
     fn look_for_open(&self, shared: &Shared, changed: &[(Sequence, RelPath)]) -> Result<(), OfferError> {
         let mut ask = BTreeMap::new();
         {
-            let open = shared.open.lock().expect("no thread panics with this locked");
+            let open = shared.open.read().expect("no thread panics with this locked");
             for (_, path) in changed {
                 ask.extend(open.touched_by(path));
             }

@@ -183,12 +183,9 @@ impl Receiver {
         let mut held = Vec::new();
         let mut position = position;
         for attempt in 0.. {
-            let applied = {
-                let mut open = shared.open.lock().expect("no thread panics with this locked");
-                let through = shared.offered_through();
-                let whole = complete || attempt > 0;
-                self.applier.apply(&mut open, through, chunk, whole, position.take(), shared.is_plan())?
-            };
+            let (through, whole) = (shared.offered_through(), complete || attempt > 0);
+            let applied =
+                self.applier.apply(&shared.open, through, chunk, whole, position.take(), shared.is_plan())?;
             let Applied { outcomes, wanted, stale, held: more, again } = applied;
             held.extend(more);
             let verdicts: Vec<_> = outcomes
@@ -240,7 +237,7 @@ impl Receiver {
         let shared = self.shared.clone();
         let mut verdicts = Vec::new();
         shared.replica.archive.write(crate::archive::Durable::Later, |w| {
-            let mut open = shared.open.lock().expect("no thread panics with this locked");
+            let mut open = shared.open.write().expect("no thread panics with this locked");
             for incoming in &stale {
                 let why = incoming
                     .why_stale()

@@ -22,7 +22,7 @@ use crate::transport::{Connection, Writer};
 use crate::wire::{Capability, Frame, Hello, Message, OfferNumber, Start, Welcome, WireError};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -204,6 +204,7 @@ pub async fn initiate(connection: Connection, setup: Setup) -> Result<Session, L
     let hello = Hello {
         replica: setup.replica.id(),
         nonce: nonce(),
+        from: setup.replica.whereabouts(),
         root: setup.remote_root,
         dials_from_first: setup.local_is_first,
         link: setup.link.clone(),
@@ -357,7 +358,8 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         paths: link.paths.clone(),
         numeric_ids: link.attributes.numeric_ids,
         plan: AtomicBool::new(false),
-        open: Mutex::new(OpenSet::load(&snapshot, peer)?),
+        open: RwLock::new(OpenSet::load(&snapshot, peer)?),
+        live: AtomicBool::new(false),
         sent: Mutex::new(HashMap::new()),
         offer_credit: Credit::new(OFFER_WINDOW),
         data_credit: Credit::new(DATA_WINDOW),
@@ -408,8 +410,13 @@ async fn reading(shared: Arc<Shared>, mut frames: Frames, parts: Parts, mut allo
     let ended = loop {
         match frames.next().await {
             Ok(Some(frame)) => {
+                // Nothing follows a farewell. To wait for the end of the stream would be to wait for each other.
+                let last = matches!(frame, Frame::Message(Message::Bye | Message::Halt(_)));
                 if let Err(error) = dispatch(&shared, frame, &parts, &mut allowance) {
                     break Err(error);
+                }
+                if last {
+                    break Ok(());
                 }
             }
             Ok(None) => break Ok(()),
@@ -469,6 +476,7 @@ fn dispatch(
         Message::Start(start) => {
             // At once, and not by the driver: what follows in the stream is already meant so.
             shared.plan.store(start == Start::Plan, Ordering::SeqCst);
+            shared.live.store(start == Start::Live, Ordering::SeqCst);
             // Until the first batch is out, this end is not at rest.
             shared.idle.offering.store(true, Ordering::SeqCst);
             to_driver(Control::Start(start));
@@ -577,6 +585,7 @@ impl Session {
     /// Says what to do, from the end that dials.
     pub async fn start(&self, start: Start) -> Result<(), LinkError> {
         self.shared.plan.store(start == Start::Plan, Ordering::SeqCst);
+        self.shared.live.store(start == Start::Live, Ordering::SeqCst);
         self.shared.idle.offering.store(true, Ordering::SeqCst);
         self.send(Message::Start(start)).await?;
         if start == Start::Execute {
@@ -600,7 +609,7 @@ impl Session {
             (snapshot.position(self.shared.peer)?, snapshot.live()? == 0)
         };
         let _ = self.commands.send(Command::Scanned);
-        let open = self.shared.open.lock().expect("no thread panics with this locked").all();
+        let open = self.shared.open.read().expect("no thread panics with this locked").all();
         if !open.is_empty() {
             self.send(Message::Again(open)).await?;
         }

@@ -17,4 +17,4 @@ pub mod scan;
 
 pub use busy::{Busy, Held};
 pub use findings::{Problem, Severity};
-pub use open::{OpenError, Replica, identity};
+pub use open::{OpenError, Replica, host, identity};

@@ -10,9 +10,11 @@ use crate::core::path::RelPath;
 use crate::core::version::{ReplicaId, Sequence};
 use crate::fs::{Capabilities, Dir};
 use crate::options::{self, ReplicaOptions};
+use crate::wire::Whereabouts;
 use rustix::fs::{AtFlags, StatxFlags, fstatvfs, statx};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use tokio::sync::{Notify, watch};
@@ -127,6 +129,12 @@ impl Replica {
         self.archive.replica()
     }
 
+    /// Returns where the root is.
+    pub fn whereabouts(&self) -> Whereabouts {
+        let inode = self.dir.self_stat().map_or((0, 0), |meta| (meta.stamp.dev, meta.stamp.ino));
+        Whereabouts { host: host(), root: self.root.as_os_str().as_bytes().to_vec(), inode }
+    }
+
     /// Returns a receiver of the archive's last sequence number.
     pub fn head(&self) -> watch::Receiver<Sequence> {
         self.head.subscribe()
@@ -204,6 +212,14 @@ pub fn identity(dir: &Dir) -> io::Result<RootIdentity> {
         Err(_) => (dir.self_stat()?.stamp.ino, 0),
     };
     Ok(RootIdentity { file_system, inode, born })
+}
+
+/// Returns what only processes of one host and one view of its file systems have in common.
+pub fn host() -> Vec<u8> {
+    let mut host = boot_id();
+    let namespace = std::fs::read_link("/proc/self/ns/mnt").unwrap_or_default();
+    host.extend_from_slice(namespace.as_os_str().as_bytes());
+    host
 }
 
 fn boot_id() -> Vec<u8> {

@@ -11,6 +11,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capability(pub String);
 
+/// Where a root is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whereabouts {
+    /// The kernel's boot id and the mount namespace: equal only on one host, where one path means one directory.
+    pub host: Vec<u8>,
+    /// The root, made canonical.
+    pub root: Vec<u8>,
+    /// Device and inode of the root.
+    pub inode: (u64, u64),
+}
+
 /// Opens a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
@@ -18,6 +29,8 @@ pub struct Hello {
     pub replica: ReplicaId,
     /// A random number of the process: tells oneself from one's clone.
     pub nonce: u64,
+    /// The host and root of the end that dials: what tells whether both ends are one directory.
+    pub from: Whereabouts,
     /// The root at the far end, as the user wrote it: absolute, or relative to the login's home.
     pub root: Vec<u8>,
     /// Whether the end that dials has the first of the two roots.

@@ -9,6 +9,7 @@ mod message;
 pub use frame::{Frame, MAX_FRAME, WireError, decode, encode_data, encode_message};
 pub use message::{
     Action, Batch, Capability, Hello, Message, Offer, OfferNumber, Owners, Start, Verdict, Want, Welcome,
+    Whereabouts,
 };
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use crate::options::Fsync;
 use crate::wire::Verdict;
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 /// Applies what one peer offers to one replica.
 pub struct Applier {
@@ -117,7 +117,7 @@ impl Applier {
     /// When the archive fails. What is in the tree then is found again by a scan.
     pub fn apply(
         &mut self,
-        open: &mut OpenSet,
+        open: &RwLock<OpenSet>,
         offered_through: Sequence,
         chunk: Vec<Incoming>,
         complete: bool,
@@ -130,15 +130,19 @@ impl Applier {
         let mut work = Work::default();
         {
             let snapshot = replica.archive.read()?;
-            let mut decider =
-                decide::Decider { applier: self, snapshot: &snapshot, open, offered_through, plan };
-            decider.decide(&mut work, chunk, complete)?;
+            {
+                let open = &open.read().expect("no thread panics with this locked");
+                let applier = &*self;
+                decide::Decider { applier, snapshot: &snapshot, open, offered_through, plan }
+                    .decide(&mut work, chunk, complete)?;
+            }
             if !plan {
                 let mut doer = steps::Doer::new(self, &snapshot);
                 doer.run(&mut work)?;
             }
         }
         if !plan {
+            let open = &mut open.write().expect("no thread panics with this locked");
             self.record(&mut work, open, position)?;
         }
         drop(held);
