@@ -89,24 +89,20 @@ pub fn notices(replica: &Replica) -> Vec<String> {
 
 /// Refuses a root that is the one of the end that dials, or lies one in the other: both ends can be on one host.
 fn check_apart(from: &Whereabouts, asked: &Path) -> Result<()> {
-    // A root that cannot be opened gets its own error when it is.
-    let Ok(dir) = crate::fs::Dir::open_root(asked) else { return Ok(()) };
-    let (Ok(here), Ok(meta)) = (asked.canonicalize(), dir.self_stat()) else { return Ok(()) };
-    if crate::replica::host() != from.host {
+    // A root that cannot be resolved gets its own error when it is opened.
+    let Ok(here) = asked.canonicalize() else { return Ok(()) };
+    if crate::replica::boot_id() != from.host {
         return Ok(());
     }
-    let there = Path::new(OsStr::from_bytes(&from.root));
-    if (meta.stamp.dev, meta.stamp.ino) == from.inode {
-        anyhow::bail!(
-            "{} and {} are the same directory: give two different ones",
-            there.display(),
-            here.display()
-        );
+    let there = Path::new(OsStr::from_bytes(&from.root)).display().to_string();
+    let ours = crate::replica::inodes_up(&here);
+    let (Some(mine), Some(theirs)) = (ours.first(), from.inodes.first()) else { return Ok(()) };
+    if mine == theirs {
+        anyhow::bail!("{there} and {} are the same directory: give two different ones", here.display());
     }
-    if here.starts_with(there) || there.starts_with(&here) {
+    if ours.contains(theirs) || from.inodes.contains(mine) {
         anyhow::bail!(
-            "one of the roots {} and {} lies in the other: they cannot be kept the same",
-            there.display(),
+            "one of the roots {there} and {} lies in the other: they cannot be kept the same",
             here.display()
         );
     }

@@ -126,11 +126,11 @@ impl<'a> Teller<'a> {
             wire::Action::Props => Action::Props,
         };
         let direction = self.direction(side);
-        if let Some(plan) = &mut self.plan {
-            if outcome == Outcome::Done {
-                plan.push(Planned::Change { path, from: None, kind, action, direction });
-                return;
-            }
+        if outcome == Outcome::Done
+            && let Some(plan) = &mut self.plan
+        {
+            plan.push(Planned::Change { path, from: None, kind, action, direction });
+            return;
         }
         let (result, reason) = match outcome {
             Outcome::Done => (ItemResult::Done, String::new()),

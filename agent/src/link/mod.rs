@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     pub data_credit: Credit,
     /// Everything up to this number of ours is offered, or being offered from a snapshot.
     pub offered_through: AtomicU64,
+    /// Everything up to this number of ours was considered by the offerer.
+    pub considered: AtomicU64,
     pub idle: Idle,
     pub events: mpsc::UnboundedSender<Event>,
     out: mpsc::Sender<Bytes>,
@@ -121,7 +123,10 @@ impl Shared {
 
     /// Returns whether nothing is left to offer, to answer or to wait for.
     pub(crate) fn is_idle(&self) -> bool {
+        // A record that was just written is not offered yet, and the offerer may not have woken up.
+        let behind = self.replica.head().borrow().0 > self.considered.load(Ordering::SeqCst);
         !self.idle.offering.load(Ordering::SeqCst)
+            && (self.is_plan() || !behind)
             && self.idle.receiving.load(Ordering::SeqCst) == 0
             && self.sent.lock().expect("no thread panics with this locked").is_empty()
     }

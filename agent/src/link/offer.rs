@@ -108,6 +108,11 @@ impl Offerer {
         flush: bool,
     ) -> Result<(), OfferError> {
         if self.batches >= ROUNDS && !shared.live.load(Ordering::Relaxed) {
+            shared.considered.store(u64::MAX, Ordering::SeqCst);
+            return Ok(());
+        }
+        if shared.is_plan() && self.planned.is_some() {
+            // What changes after the plan was made is not part of it.
             return Ok(());
         }
         let (snapshot, after, through) = match self.planned.take() {
@@ -120,6 +125,7 @@ impl Offerer {
             }
         };
         if through <= after && again.is_empty() && !self.first && !flush {
+            shared.considered.fetch_max(through.0, Ordering::SeqCst);
             return Ok(());
         }
         shared.offered_through.fetch_max(through.0, Ordering::SeqCst);
@@ -138,6 +144,7 @@ impl Offerer {
             shared.offered_through.store(after.0, Ordering::SeqCst);
         } else {
             self.through = through;
+            shared.considered.fetch_max(through.0, Ordering::SeqCst);
             self.first = false;
             self.peer_is_empty = false;
             self.inline = true;

@@ -364,6 +364,7 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         offer_credit: Credit::new(OFFER_WINDOW),
         data_credit: Credit::new(DATA_WINDOW),
         offered_through: AtomicU64::new(0),
+        considered: AtomicU64::new(0),
         idle: Idle::default(),
         events,
         out,

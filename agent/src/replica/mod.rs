@@ -13,8 +13,9 @@ pub mod follow;
 mod open;
 pub mod owners;
 mod ownership;
+mod recover;
 pub mod scan;
 
 pub use busy::{Busy, Held};
 pub use findings::{Problem, Severity};
-pub use open::{OpenError, Replica, host, identity};
+pub use open::{OpenError, Replica, boot_id, identity, inodes_up};

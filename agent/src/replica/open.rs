@@ -17,6 +17,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::{Notify, watch};
 
 /// Why a root cannot be a replica.
@@ -67,6 +68,8 @@ pub struct Replica {
     /// Device numbers in the archive are of this boot, and mean the same as now.
     pub(super) same_boot: bool,
     head: watch::Sender<Sequence>,
+    /// The last owner did not stop in the orderly way, and nobody has looked yet at what it left.
+    pub(super) recovering: AtomicBool,
     /// The names in the tree of inodes that have several, anywhere.
     linked: Mutex<BTreeMap<u64, BTreeSet<RelPath>>>,
     /// Paths at which something else than a hint of capture shows that the archive is out of date.
@@ -105,6 +108,7 @@ impl Replica {
         archive.write(Durable::Later, |w| w.set_boot(&boot))?;
         let committer = Committer::new(&archive.folder().join("backups"))
             .map_err(|source| OpenError::Io { path: archive.folder().to_owned(), source })?;
+        let recovering = opened != Opened::Existing { clean: true };
         Ok(Replica {
             root: canonical,
             dir,
@@ -118,6 +122,7 @@ impl Replica {
             busy: Busy::default(),
             same_boot,
             head,
+            recovering: AtomicBool::new(recovering),
             linked: Mutex::default(),
             suspects: Mutex::default(),
             suspected: Notify::new(),
@@ -131,8 +136,11 @@ impl Replica {
 
     /// Returns where the root is.
     pub fn whereabouts(&self) -> Whereabouts {
-        let inode = self.dir.self_stat().map_or((0, 0), |meta| (meta.stamp.dev, meta.stamp.ino));
-        Whereabouts { host: host(), root: self.root.as_os_str().as_bytes().to_vec(), inode }
+        Whereabouts {
+            host: boot_id(),
+            root: self.root.as_os_str().as_bytes().to_vec(),
+            inodes: inodes_up(&self.root),
+        }
     }
 
     /// Returns a receiver of the archive's last sequence number.
@@ -214,14 +222,14 @@ pub fn identity(dir: &Dir) -> io::Result<RootIdentity> {
     Ok(RootIdentity { file_system, inode, born })
 }
 
-/// Returns what only processes of one host and one view of its file systems have in common.
-pub fn host() -> Vec<u8> {
-    let mut host = boot_id();
-    let namespace = std::fs::read_link("/proc/self/ns/mnt").unwrap_or_default();
-    host.extend_from_slice(namespace.as_os_str().as_bytes());
-    host
+/// Returns device and inode of a directory and of each one above it.
+pub fn inodes_up(path: &Path) -> Vec<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let look = |dir: &Path| dir.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
+    path.ancestors().filter_map(look).collect()
 }
 
-fn boot_id() -> Vec<u8> {
+/// Returns what is different at every boot of every host.
+pub fn boot_id() -> Vec<u8> {
     std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }

@@ -88,6 +88,8 @@ struct Walk<'a> {
     looked: AtomicU64,
     hashed: AtomicU64,
     racy: Duration,
+    /// What a killed owner left in the tree is dealt with on the way.
+    recovering: bool,
 }
 
 impl Replica {
@@ -156,6 +158,7 @@ impl Replica {
             looked: AtomicU64::new(0),
             hashed: AtomicU64::new(0),
             racy: self.capabilities.racy_window(),
+            recovering: whole && self.recovering.load(Ordering::Relaxed),
         };
         let mut report = ScanReport::default();
         let live = snapshot.live()?;
@@ -170,6 +173,9 @@ impl Replica {
             result.map(|()| (looked, hashed))
         });
         let (looked, hashed) = result?;
+        if whole {
+            self.recovering.store(false, Ordering::Relaxed);
+        }
         report.looked = looked;
         report.hashed = hashed;
         Ok(report)
@@ -275,7 +281,13 @@ impl<'a> Walk<'a> {
 
     /// Compares one directory's names with its range of the archive, and starts on its subdirectories.
     fn directory<'s>(&'s self, scope: &Scope<'s>, dir: Dir, path: RelPath) {
-        let listing = match dir.list() {
+        let mut listing = dir.list();
+        if self.recovering && listing.as_ref().is_ok_and(|l| !l.reserved.is_empty()) {
+            let Some(told) = self.known(self.replica.recover(&dir, &path, self.snapshot)) else { return };
+            told.into_iter().for_each(|why| self.problem(&path, Severity::Skipped, why));
+            listing = dir.list();
+        }
+        let listing = match listing {
             Ok(listing) => listing,
             Err(e) => {
                 return self.problem(&path, Severity::Failed, format!("cannot list the directory: {e}"));
@@ -389,7 +401,10 @@ impl<'a> Walk<'a> {
         let live = record.as_ref().filter(|r| r.entry.content.is_live());
         let was_dir = live.is_some_and(|r| r.entry.content.is_dir());
         let seen = match meta.kind {
-            FileKind::Dir => return self.look_at_dir(scope, dir, name, path, record, &meta, look),
+            FileKind::Dir => {
+                let opened = dir.open_child_dir(name);
+                return self.look_at_dir(scope, opened, path, record, &meta, look);
+            }
             FileKind::File => self.look_at_file(dir, name, &path, live, &meta, look),
             FileKind::Symlink if self.replica.options.links == SymbolicLinks::Synchronise => {
                 self.look_at_link(dir, name, &path, &meta)
@@ -429,14 +444,13 @@ impl<'a> Walk<'a> {
     fn look_at_dir<'s>(
         &'s self,
         scope: &Scope<'s>,
-        dir: &Dir,
-        name: &Name,
+        opened: io::Result<Dir>,
         path: RelPath,
         record: Option<Record>,
         meta: &Meta,
         look: Look,
     ) {
-        let opened = match dir.open_child_dir(name) {
+        let opened = match opened {
             Ok(opened) => opened,
             Err(e) => {
                 return self.problem(&path, Severity::Failed, format!("cannot open the directory: {e}"));

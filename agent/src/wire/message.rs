@@ -14,12 +14,13 @@ pub struct Capability(pub String);
 /// Where a root is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Whereabouts {
-    /// The kernel's boot id and the mount namespace: equal only on one host, where one path means one directory.
+    /// The kernel's boot id: equal only on one host.
     pub host: Vec<u8>,
-    /// The root, made canonical.
+    /// The root, made canonical, to show it.
     pub root: Vec<u8>,
-    /// Device and inode of the root.
-    pub inode: (u64, u64),
+    /// Device and inode of the root and of each directory above it, the root first. Paths would say less: two
+    /// processes of one host can have two views of its file systems.
+    pub inodes: Vec<(u64, u64)>,
 }
 
 /// Opens a session.

@@ -247,7 +247,9 @@ fn what_the_peer_alone_created_goes_when_the_local_side_is_forced() {
 fn the_table_of_cases() {
     use Op::*;
     // first, second, conflict?, the common result where there is none: content and mode.
-    let cases: &[(&[Op], &[Op], Option<Option<(Content, u16)>>)] = &[
+    /// What stands on both sides afterwards, if anything; `None` for a conflict.
+    type Result = Option<Option<(Content, u16)>>;
+    let cases: &[(&[Op], &[Op], Result)] = &[
         (&[], &[], Some(Some((file(0), 0o644)))),
         (&[Modify(1)], &[], Some(Some((file(1), 0o644)))),
         (&[Chmod(0o600)], &[], Some(Some((file(0), 0o600)))),

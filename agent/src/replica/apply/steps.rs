@@ -9,12 +9,15 @@ use crate::core::version::Sequence;
 use crate::fs::Dir;
 use crate::options::Fsync;
 use crate::replica::Replica;
-use crate::replica::commit::{CommitError, Expected, Published, Refused, Staged, Wanted};
+use crate::replica::commit::{CommitError, Displaced, Expected, Published, Refused, Staged, Wanted};
 use crate::wire::{Action, Verdict};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Up to so many files or directories are synced one by one; beyond that the whole file system is.
 const ONE_BY_ONE: usize = 8;
+/// How long somebody may go on writing to a file that was replaced in the moment in which it was opened.
+const LATE_WRITER: Duration = Duration::from_millis(200);
 /// So many directories are kept open.
 const OPEN_DIRS: usize = 256;
 
@@ -54,11 +57,13 @@ pub(super) struct Doer<'a> {
     dirs: BTreeMap<RelPath, Dir>,
     /// Directories in which names change, with the mtime that they had before.
     touched: BTreeMap<RelPath, Timestamp>,
+    /// Files that were taken away and may still turn out to be written to.
+    displaced: Vec<Displaced>,
 }
 
 impl<'a> Doer<'a> {
     pub fn new(applier: &'a Applier, snapshot: &'a Snapshot) -> Doer<'a> {
-        Doer { applier, snapshot, dirs: BTreeMap::new(), touched: BTreeMap::new() }
+        Doer { applier, snapshot, dirs: BTreeMap::new(), touched: BTreeMap::new(), displaced: Vec::new() }
     }
 
     fn replica(&self) -> &'a Replica {
@@ -95,6 +100,18 @@ impl<'a> Doer<'a> {
         }
         self.settle_dirs(work)?;
         self.sync_names();
+        for displaced in std::mem::take(&mut self.displaced) {
+            match self.replica().committer.settle(displaced, LATE_WRITER) {
+                Ok(None) => {}
+                Ok(Some(backup)) => {
+                    tracing::warn!(
+                        ?backup,
+                        "somebody wrote to a file while it was replaced: what was written is kept"
+                    );
+                }
+                Err(error) => tracing::warn!(why = words(&error), "a file that was replaced"),
+            }
+        }
         Ok(())
     }
 
@@ -292,7 +309,10 @@ impl<'a> Doer<'a> {
             Some(expected) => committer.replace(staged, &expected, self.applier.writers()),
         };
         match published {
-            Ok(published) => self.done(work, step, &published, refused),
+            Ok(mut published) => {
+                self.displaced.extend(published.displaced.take());
+                self.done(work, step, &published, refused);
+            }
             Err(error) => self.failed(work, step.incoming, step.local, &error),
         }
     }
@@ -338,7 +358,8 @@ impl<'a> Doer<'a> {
             return self.stale(work, step.incoming, "it was not looked at yet".to_owned());
         };
         match self.replica().committer.remove(&dir, &name, &expected, self.applier.writers()) {
-            Ok(_) => {
+            Ok(mut removed) => {
+                self.displaced.extend(removed.displaced.take());
                 let here = step.local.as_ref().map(|r| r.entry.clone());
                 let path = step.incoming.path().clone();
                 work.put(&path, self.tombstone(step.entry, step.incoming.entry(), false));
