@@ -124,7 +124,9 @@ impl Receiver {
             }
             Task::Batch(through) => {
                 while self.queue.len() > CHUNK && self.chunk(false, None)? {}
-                self.chunk(true, Some(through))?;
+                // A pass over some paths says nothing of the others: it leaves no position.
+                let whole = self.shared.paths.is_empty();
+                self.chunk(true, Some(through).filter(|_| whole))?;
                 if !self.shared.is_plan() {
                     self.shared.send(&Message::Done(through))?;
                 }
