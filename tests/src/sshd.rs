@@ -2,14 +2,17 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak, mpsc},
+    thread::{self, JoinHandle},
 };
 
 use tempfile::TempDir;
 
 /// A private sshd with the folder of its keys.
 pub struct TestSshd {
-    sshd: xtask::sshd::Sshd,
+    sshd: Arc<xtask::sshd::Sshd>,
+    /// The thread that started it, which it ends with: it waits until the other end of the channel is dropped.
+    keeper: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
     dir: TempDir,
 }
 
@@ -29,8 +32,20 @@ impl TestSshd {
     /// Starts an sshd. It sees what is mounted now, not what will be.
     pub fn own() -> TestSshd {
         let dir = tempfile::tempdir().expect("a temporary folder can be made");
-        let sshd = xtask::sshd::Sshd::start(dir.path()).unwrap_or_else(|e| panic!("no private sshd: {e:#}"));
-        TestSshd { sshd, dir }
+        let (ready, started) = mpsc::channel();
+        let (keep, dropped) = mpsc::channel();
+        let path = dir.path().to_owned();
+        let keeper = thread::spawn(move || {
+            let sshd = xtask::sshd::Sshd::start(&path).map(Arc::new);
+            let kept = sshd.as_ref().ok().cloned();
+            // Without a receiver the test has failed already.
+            let _ = ready.send(sshd);
+            let _ = dropped.recv();
+            drop(kept);
+        });
+        let sshd = started.recv().expect("the thread sends an answer");
+        let sshd = sshd.unwrap_or_else(|e| panic!("no private sshd: {e:#}"));
+        TestSshd { sshd, keeper: Some((keep, keeper)), dir }
     }
 
     /// Returns the port.
@@ -51,5 +66,14 @@ impl TestSshd {
     /// Returns the folder with the keys and the configuration.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+}
+
+impl Drop for TestSshd {
+    fn drop(&mut self) {
+        if let Some((keep, keeper)) = self.keeper.take() {
+            drop(keep);
+            let _ = keeper.join();
+        }
     }
 }
