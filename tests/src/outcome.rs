@@ -34,6 +34,14 @@ impl Outcome {
         self
     }
 
+    /// Asserts that some words were printed, whatever their case and wherever.
+    #[track_caller]
+    pub fn tells(&self, words: &str) -> &Outcome {
+        let all = format!("{}{}", self.stdout, self.stderr).to_lowercase();
+        assert!(all.contains(&words.to_lowercase()), "nothing of {words:?}:\n{self}");
+        self
+    }
+
     /// Returns the lines of standard output, each parsed as JSON.
     #[track_caller]
     pub fn json(&self) -> Vec<Value> {

@@ -156,6 +156,15 @@ impl Tree {
         names
     }
 
+    /// Returns how many files there are in the tree. What vanishes meanwhile may be counted.
+    pub fn files(&self) -> usize {
+        fn below(dir: &Path) -> usize {
+            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+            entries.map(|e| if e.file_type().is_ok_and(|t| t.is_dir()) { below(&e.path()) } else { 1 }).sum()
+        }
+        below(&self.root)
+    }
+
     /// Returns what the tree holds.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.root)

@@ -14,7 +14,7 @@ use crate::Tree;
 /// A program that writes in the background.
 pub struct Writer {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Written>,
+    thread: Option<JoinHandle<Written>>,
 }
 
 /// What a writer leaves behind: each of its files with its content.
@@ -40,13 +40,22 @@ impl Writer {
             }
             written
         });
-        Writer { stop, thread }
+        Writer { stop, thread: Some(thread) }
     }
 
     /// Stops it, after the operation at hand.
-    pub fn stop(self) -> Written {
+    pub fn stop(mut self) -> Written {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("a writer does not fail")
+        let thread = self.thread.take().expect("it is stopped once");
+        thread.join().expect("a writer does not fail")
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // A test that has failed takes the tree away: what the writer says to that is of no interest.
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -20,7 +20,7 @@ fn new_files_that_do_not_fit(over_ssh: bool) {
         pair.first.file(format!("f{n:02}"), vec![n; 100_000]);
     }
     let pass = pair.sync().arg("--json").run();
-    pass.code(2).says("space");
+    pass.code(2).tells("space");
     assert!(pass.summary()["failed"].as_u64() > Some(0), "{pass}");
     assert_eq!(pair.second.text("precious"), "there before");
     assert_eq!(pair.first.names().iter().filter(|name| name.starts_with('f')).count(), 40);
@@ -39,7 +39,7 @@ fn a_new_version_that_does_not_fit(over_ssh: bool) {
     pair.first.file("f", vec![b'1'; 1_200_000]);
     pair.in_step();
     pair.first.file("f", vec![b'2'; 1_400_000]).file("small", "fits");
-    pair.sync().run().code(2).says("space");
+    pair.sync().run().code(2).tells("space");
     assert_eq!(pair.second.read("f"), vec![b'1'; 1_200_000]);
     disk.resize(20 * MIB);
     pair.sync().run().code(0);
