@@ -48,6 +48,13 @@ fn carries_a_live_sync(mut vm: Vm, tier: &str) {
     assert!(finished.output.contains(&format!("capture: {tier}")), "another tier was taken");
 }
 
+/// Performs every operation in a guest, in memory and on its disk: the tier has to report each.
+fn reports_every_operation(mut vm: Vm, tier: &str) {
+    let programs = vm::build_static("vfsync-tests").unwrap_or_else(|e| panic!("{e:#}"));
+    vm.files.push((programs.with_file_name("capture-check"), "/bin/capture-check".to_owned()));
+    succeed(&vm, &format!("capture-check vfsync {tier} /tmp/check /mnt/ext4/check"));
+}
+
 #[test]
 fn a_guest_tells_its_kernel_and_the_exit_code_of_its_command() {
     for kernel in kernels() {
@@ -80,5 +87,20 @@ fn trampolines_carry_a_live_sync_where_the_kernel_is_not_preempted() {
         // The oldest one is not preempted and knows no such argument.
         let preempt = (kernel != Kernel::V5_10).then_some(Preempt::Voluntary);
         carries_a_live_sync(Vm { preempt, ..guest(kernel) }, "fentry");
+    }
+}
+
+#[test]
+fn kprobes_report_every_operation() {
+    for kernel in kernels() {
+        reports_every_operation(guest(kernel), "kprobe");
+    }
+}
+
+#[test]
+fn trampolines_report_every_operation_where_the_kernel_is_not_preempted() {
+    for kernel in kernels().into_iter().filter(|kernel| *kernel != Kernel::Sid) {
+        let preempt = (kernel != Kernel::V5_10).then_some(Preempt::Voluntary);
+        reports_every_operation(Vm { preempt, ..guest(kernel) }, "fentry");
     }
 }
