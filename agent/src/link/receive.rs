@@ -13,14 +13,16 @@ use crate::replica::apply::{Applied, Applier, Incoming, Transfer};
 use crate::replica::scan::{Look, ScanError};
 use crate::wire::{Message, Offer, OfferNumber, Verdict, Want};
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
 /// So many offers, or so much content with them, are put into the tree at once at the most.
-const CHUNK: usize = 2048;
+const CHUNK: usize = 1024;
 const CHUNK_BYTES: u64 = 6 << 20;
+/// So many files whose content has come are published together at the most. Each is an open file until then.
+const ARRIVED: usize = 256;
 /// How often an offer is decided about anew because the path had changed on the disk.
 const TRIES: u32 = 4;
 
@@ -59,6 +61,13 @@ pub(super) struct Receiver {
     next: u64,
     queue: VecDeque<Incoming>,
     queued_bytes: u64,
+    /// The paths in the queue.
+    paths: HashSet<RelPath>,
+    /// Up to where the first `complete` offers of the queue bring this end; `None` while a batch is under way.
+    through: Option<Sequence>,
+    complete: usize,
+    /// Offers whose content has come.
+    arrived: Vec<Incoming>,
     /// Offers whose content has been asked for.
     wanted: HashMap<OfferNumber, Waiting>,
     /// The cost of offers that wait for their content: it is given back when that has come, so that the window bounds
@@ -89,6 +98,10 @@ impl Receiver {
             next: 0,
             queue: VecDeque::new(),
             queued_bytes: 0,
+            paths: HashSet::new(),
+            through: None,
+            complete: 0,
+            arrived: Vec::new(),
             wanted: HashMap::new(),
             withheld: 0,
             given_offers,
@@ -97,10 +110,18 @@ impl Receiver {
     }
 
     /// Deals with what comes until the session ends. Blocks.
+    ///
+    /// What has come meanwhile is put into the tree together: waiting for the disk is what takes the time.
     pub(super) fn run(mut self, mut tasks: mpsc::UnboundedReceiver<Task>) -> Result<(), ReceiveError> {
         while let Some(task) = tasks.blocking_recv() {
+            let mut dealt = 1;
             self.deal(task)?;
-            self.shared.idle.receiving.fetch_sub(1, Ordering::SeqCst);
+            while let Ok(task) = tasks.try_recv() {
+                dealt += 1;
+                self.deal(task)?;
+            }
+            self.flush()?;
+            self.shared.idle.receiving.fetch_sub(dealt, Ordering::SeqCst);
             self.shared.idle.stir();
         }
         Ok(())
@@ -111,25 +132,28 @@ impl Receiver {
             Task::Offers(offers) => {
                 self.shared.idle.activity.fetch_add(1, Ordering::SeqCst);
                 for offer in offers {
+                    // One state of a path after the other.
+                    if !self.paths.insert(offer.path.clone()) {
+                        self.flush()?;
+                        self.paths.insert(offer.path.clone());
+                    }
                     let number = OfferNumber(self.next);
                     self.next += 1;
                     self.queued_bytes += offer.cost();
                     self.queue.push_back(Incoming::new(number, offer));
                 }
+                if self.queue.len() >= CHUNK || self.queued_bytes >= CHUNK_BYTES {
+                    self.flush()?;
+                }
                 while self.queue.len() >= CHUNK || self.queued_bytes >= CHUNK_BYTES {
-                    if !self.chunk(false, None)? {
+                    if !self.chunk(CHUNK, false, None)? {
                         break;
                     }
                 }
             }
             Task::Batch(through) => {
-                while self.queue.len() > CHUNK && self.chunk(false, None)? {}
-                // A pass over some paths says nothing of the others: it leaves no position.
-                let whole = self.shared.paths.is_empty();
-                self.chunk(true, Some(through).filter(|_| whole))?;
-                if !self.shared.is_plan() {
-                    self.shared.send(&Message::Done(through))?;
-                }
+                self.through = Some(through);
+                self.complete = self.queue.len();
             }
             Task::Data(number, bytes) => {
                 if let Some(Waiting { incoming, transfer, .. }) = self.wanted.get_mut(&number) {
@@ -143,16 +167,64 @@ impl Receiver {
                 self.given_data.fetch_add(bytes.len() as u64, Ordering::SeqCst);
                 self.shared.send(&Message::DataCredit(bytes.len() as u64))?;
             }
-            Task::DataEnd(number, complete) => self.arrived(number, complete)?,
+            Task::DataEnd(number, complete) => {
+                self.arrived(number, complete)?;
+                if self.arrived.len() >= ARRIVED {
+                    self.publish_arrived()?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// Takes up to a chunk from the queue and deals with it. `complete`: nothing more of the batch comes. Returns
+    /// Deals with the contents that have come, and with the batches that are complete.
+    fn flush(&mut self) -> Result<(), ReceiveError> {
+        self.publish_arrived()?;
+        let Some(through) = self.through.take() else { return Ok(()) };
+        let mut complete = std::mem::take(&mut self.complete).min(self.queue.len());
+        // Several batches became one: in the order of a walk again.
+        self.queue.make_contiguous()[..complete].sort_by(|a, b| a.path().cmp(b.path()));
+        while complete > CHUNK {
+            let before = self.queue.len();
+            if !self.chunk(CHUNK, false, None)? {
+                break;
+            }
+            complete -= before - self.queue.len();
+        }
+        // A pass over some paths says nothing of the others: it leaves no position.
+        let whole = self.shared.paths.is_empty();
+        self.chunk(complete, true, Some(through).filter(|_| whole))?;
+        if !self.shared.is_plan() {
+            self.shared.send(&Message::Done(through))?;
+        }
+        Ok(())
+    }
+
+    /// Puts the contents that have come into the tree, together.
+    fn publish_arrived(&mut self) -> Result<(), ReceiveError> {
+        if self.arrived.is_empty() {
+            return Ok(());
+        }
+        let mut arrived = std::mem::take(&mut self.arrived);
+        arrived.sort_by(|a, b| a.path().cmp(b.path()));
+        let n = arrived.len() as u64;
+        let cost: u64 = arrived.iter().map(Incoming::base_cost).sum();
+        self.withheld = 0;
+        self.decide(arrived, true, None)?;
+        let withheld = std::mem::take(&mut self.withheld);
+        self.give(cost.saturating_sub(withheld))?;
+        self.shared.idle.receiving.fetch_sub(n, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Takes the first `n` from the queue and deals with them. `complete`: nothing more of the batch comes. Returns
     /// whether anything was taken for good.
-    fn chunk(&mut self, complete: bool, position: Option<Sequence>) -> Result<bool, ReceiveError> {
-        let n = if complete { self.queue.len() } else { self.queue.len().min(CHUNK) };
+    fn chunk(&mut self, n: usize, complete: bool, position: Option<Sequence>) -> Result<bool, ReceiveError> {
+        let n = n.min(self.queue.len());
         let mut chunk: Vec<Incoming> = self.queue.drain(..n).collect();
+        chunk.iter().for_each(|incoming| {
+            self.paths.remove(incoming.path());
+        });
         let cost: u64 = chunk.iter_mut().map(Incoming::take_cost).sum();
         self.queued_bytes = self.queue.iter().map(Incoming::cost).sum();
         let held = self.decide(chunk, complete, position)?;
@@ -160,6 +232,7 @@ impl Receiver {
         self.give(cost.saturating_sub(withheld))?;
         let progress = held.len() < n;
         for incoming in held.into_iter().rev() {
+            self.paths.insert(incoming.path().clone());
             self.queue.push_front(incoming);
         }
         Ok(progress)
@@ -286,7 +359,6 @@ impl Receiver {
     fn arrived(&mut self, number: OfferNumber, complete: bool) -> Result<(), ReceiveError> {
         let Some(Waiting { incoming, cost, transfer }) = self.wanted.remove(&number) else { return Ok(()) };
         let transfer = transfer.unwrap_or_else(|| self.applier.transfer(&incoming));
-        self.withheld = 0;
         let result = match transfer {
             Err(why) => Err(why),
             Ok(_) if !complete => {
@@ -300,14 +372,13 @@ impl Receiver {
             },
         };
         match result {
-            Ok(staged) => {
-                self.decide(vec![incoming.with_staged(staged)], true, None)?;
+            Ok(staged) => self.arrived.push(incoming.with_staged(staged)),
+            Err(why) => {
+                self.give_up(vec![incoming.failed(why)])?;
+                self.give(cost)?;
+                self.shared.idle.receiving.fetch_sub(1, Ordering::SeqCst);
             }
-            Err(why) => self.give_up(vec![incoming.failed(why)])?,
         }
-        let withheld = std::mem::take(&mut self.withheld);
-        self.give(cost.saturating_sub(withheld))?;
-        self.shared.idle.receiving.fetch_sub(1, Ordering::SeqCst);
         Ok(())
     }
 }
