@@ -3,6 +3,7 @@
 use std::{
     fmt::Display,
     fs::{self, File},
+    io,
 };
 
 use anyhow::{Context, Result};
@@ -64,15 +65,19 @@ pub fn say(what: impl Display) {
     eprintln!("  {what}");
 }
 
-/// Takes the tools folder for this process: worktrees may share it.
-fn lock() -> Result<File> {
+/// Takes the tools folder for this process: worktrees may share it. None: this user may only read it, and will do
+/// with what there is.
+fn lock() -> Result<Option<File>> {
     let tools = place::tools();
     fs::create_dir_all(&tools).with_context(|| format!("cannot create {}", tools.display()))?;
     let path = tools.join("lock");
-    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    let file = match File::create(&path) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+        file => file.with_context(|| format!("cannot create {}", path.display()))?,
+    };
     if file.try_lock().is_err() {
         say(format_args!("waiting for another set-up in {}", tools.display()));
         file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
     }
-    Ok(file)
+    Ok(Some(file))
 }

@@ -1,28 +1,23 @@
 //! The figures: what each of them measures, and its goal.
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    fs, io,
+    path::Path,
+    process::Command,
+    time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::{
+    following::{Followed, first_event, follow},
     stage::{Contestant, Stage, timed},
     table::{Cell, Row},
 };
 use crate::{
-    exec,
     setup::say,
-    sshd,
     tree::{self, Look},
 };
-
-/// How long to wait for one change.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// The tree to an empty replica. Others than those who go on with it are only measured if `all` are wanted.
 pub fn first_sync(stage: &Stage, all: bool) -> Result<Option<Row>> {
@@ -81,8 +76,7 @@ pub fn one_change(stage: &Stage) -> Result<Row> {
     let mut cells = Vec::new();
     for contestant in [Vfsync, Unison, Rsync] {
         say(format_args!("bench: one-change, {}", contestant.name()));
-        fs::write(&changed, format!("changed for {}\n", contestant.name()))
-            .with_context(|| format!("cannot write {}", changed.display()))?;
+        change(&changed, contestant).with_context(|| format!("cannot write {}", changed.display()))?;
         let value = measure(stage, contestant);
         cells.push(cell(contestant, value));
     }
@@ -96,6 +90,13 @@ pub fn one_change(stage: &Stage) -> Result<Row> {
     };
     row.met = at_most(row.value("vfsync"), row.value("rsync"));
     Ok(row)
+}
+
+/// Changes a file, at a whole second: finer times are not kept by all of the peers.
+fn change(path: &Path, contestant: Contestant) -> io::Result<()> {
+    fs::write(path, format!("changed for {}\n", contestant.name()))?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    fs::File::open(path)?.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs()))
 }
 
 /// Latency while following, and the processor time of a change.
@@ -192,115 +193,4 @@ fn complete(stage: &Stage, contestant: Contestant) -> Result<()> {
     let few: Vec<&str> = differences.iter().take(5).map(String::as_str).collect();
     ensure!(differences.is_empty(), "{} differences, such as {}", differences.len(), few.join("; "));
     Ok(())
-}
-
-/// A running follower. It ends with the value.
-struct Follower(Child);
-
-impl Follower {
-    fn start(mut command: Command, log: PathBuf) -> Result<Self> {
-        let log = fs::File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
-        let again = log.try_clone().context("cannot share a file")?;
-        command.stdin(Stdio::null()).stdout(log).stderr(again);
-        Ok(Self(exec::spawn(command).context("cannot start a follower")?))
-    }
-
-    fn alive(&mut self) -> Result<()> {
-        let ended = self.0.try_wait().context("cannot wait for a follower")?;
-        if let Some(status) = ended { bail!("it ended with {status}") } else { Ok(()) }
-    }
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        sshd::end_group(&mut self.0);
-    }
-}
-
-/// What was measured of a follower.
-struct Followed {
-    /// Milliseconds, sorted.
-    times: Vec<f64>,
-    cpu_ms: f64,
-}
-
-impl Followed {
-    fn percentile(&self, percent: usize) -> f64 {
-        self.times[(self.times.len() * percent / 100).min(self.times.len() - 1)]
-    }
-}
-
-fn follow(stage: &Stage, contestant: Contestant, count: usize) -> Result<Followed> {
-    let command = stage.follow(contestant)?.context("it does not follow")?;
-    let log = stage.path(&format!("{contestant:?}.log"));
-    let folder = format!("latency-{contestant:?}");
-    let (from, to) = (stage.tree().join(&folder), stage.replica(contestant).join(&folder));
-    let mut follower = Follower::start(command, log.clone())?;
-    fs::create_dir_all(&from).with_context(|| format!("cannot create {}", from.display()))?;
-    let said = || format!("it says:\n{}", fs::read_to_string(&log).unwrap_or_default());
-    // The first pass may take long.
-    arrival(&from, &to, "ready", LIMIT * 10, &mut follower).with_context(said)?;
-    thread::sleep(Duration::from_secs(1));
-    let before = cpu(stage.binary());
-    let mut times = Vec::new();
-    for number in 0..count {
-        let took =
-            arrival(&from, &to, &format!("file-{number:04}"), LIMIT, &mut follower).with_context(said)?;
-        times.push(took.as_secs_f64() * 1e3);
-        thread::sleep(Duration::from_millis(20));
-    }
-    let cpu_ms = cpu(stage.binary()).saturating_sub(before).as_secs_f64() * 1e3 / count as f64;
-    times.sort_by(f64::total_cmp);
-    Ok(Followed { times, cpu_ms })
-}
-
-/// Makes a file of 1 KiB and waits until it is complete on the other side.
-fn arrival(from: &Path, to: &Path, name: &str, limit: Duration, follower: &mut Follower) -> Result<Duration> {
-    let content = name.as_bytes().repeat(1024 / name.len() + 1)[..1024].to_vec();
-    fs::write(from.join(name), &content).with_context(|| format!("cannot write {name}"))?;
-    let (start, to) = (Instant::now(), to.join(name));
-    loop {
-        if fs::read(&to).is_ok_and(|there| there == content) {
-            return Ok(start.elapsed());
-        }
-        follower.alive()?;
-        ensure!(start.elapsed() < limit, "{name} did not arrive within {} s", limit.as_secs());
-        thread::sleep(Duration::from_micros(100));
-    }
-}
-
-/// Returns the processor time of every process that runs a binary.
-fn cpu(binary: &Path) -> Duration {
-    let mut total = 0;
-    let Ok(processes) = fs::read_dir("/proc") else { return Duration::ZERO };
-    for process in processes.flatten().map(|entry| entry.path()) {
-        if fs::read_link(process.join("exe")).is_ok_and(|exe| exe == binary) {
-            let threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
-            total += threads
-                .filter_map(|thread| {
-                    let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-                    text.split(' ').next()?.parse::<u64>().ok()
-                })
-                .sum::<u64>();
-        }
-    }
-    Duration::from_nanos(total)
-}
-
-/// Starts a watch and writes to one file until the watch says something; milliseconds until then.
-fn first_event(stage: &Stage, command: Command) -> Result<f64> {
-    let log = stage.path("watch.log");
-    let touched = stage.tree().join("part-000/touched");
-    let start = Instant::now();
-    let mut follower = Follower::start(command, log.clone())?;
-    loop {
-        fs::write(&touched, "x").with_context(|| format!("cannot write {}", touched.display()))?;
-        if fs::read_to_string(&log).is_ok_and(|said| said.contains("touched")) {
-            return Ok(start.elapsed().as_secs_f64() * 1e3);
-        }
-        let said = || fs::read_to_string(&log).unwrap_or_default();
-        follower.alive().with_context(|| format!("it says: {}", said()))?;
-        ensure!(start.elapsed() < LIMIT, "no event came; it says: {}", said());
-        thread::sleep(Duration::from_millis(1));
-    }
 }

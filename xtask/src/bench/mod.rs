@@ -3,6 +3,7 @@
 //! Ratios are what counts: the seconds of a machine that does other things too are not comparable between runs.
 
 mod figures;
+mod following;
 mod grow;
 mod machine;
 mod stage;

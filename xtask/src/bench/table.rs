@@ -45,6 +45,9 @@ pub fn print(rows: &[Row]) {
         };
         let beside: Vec<String> = peers.iter().map(|peer| format!("{} {}", peer.name, shown(peer))).collect();
         let ratio = match (&ours.value, row.value(row.base)) {
+            (Ok(ours), Some(base)) if ours * 10.0 < base && *ours > 0.0 => {
+                format!("1/{:.0} of {}", base / ours, row.base)
+            }
             (Ok(ours), Some(base)) if base > 0.0 => format!("{:.2} × {}", ours / base, row.base),
             _ => "–".to_owned(),
         };
