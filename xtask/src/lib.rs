@@ -6,6 +6,7 @@ pub mod build;
 pub mod check;
 pub mod cpio;
 pub mod demo;
+pub mod disk;
 pub mod exec;
 pub mod initramfs;
 pub mod kernel;

@@ -14,12 +14,14 @@ use clap::ValueEnum;
 
 use crate::{
     apt::Apt,
-    exec,
+    disk, exec,
     initramfs::{self, Contents},
     kernel::Kernel,
     kit::{self, Kit},
     place, sshd,
 };
+
+pub use crate::disk::Disk;
 
 /// A preemption mode that a kernel is booted with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -32,27 +34,6 @@ pub enum Preempt {
     Full,
     /// Anywhere, but late.
     Lazy,
-}
-
-/// A file system on a disk of its own, made for the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Disk {
-    /// Mounted on `/mnt/ext4`.
-    Ext4,
-    /// Mounted on `/mnt/xfs`.
-    Xfs,
-    /// Mounted on `/mnt/btrfs`.
-    Btrfs,
-}
-
-impl Disk {
-    fn kind(self) -> &'static str {
-        match self {
-            Self::Ext4 => "ext4",
-            Self::Xfs => "xfs",
-            Self::Btrfs => "btrfs",
-        }
-    }
 }
 
 /// A guest to be.
@@ -100,10 +81,6 @@ fn qemu_kit() -> Kit {
     Kit::new("qemu", "qemu-system-x86, 1")
 }
 
-fn guest_kit() -> Kit {
-    Kit::new("guest", "busybox-static e2fsprogs xfsprogs btrfs-progs, 1")
-}
-
 /// Downloads and unpacks QEMU, and what goes into guests, unless they are there.
 pub fn set_up(kernels: &[Kernel]) -> Result<()> {
     ensure!(place::arch() == "x86_64", "the tests in guests run on x86_64 alone");
@@ -114,7 +91,7 @@ pub fn set_up(kernels: &[Kernel]) -> Result<()> {
         brought.sort_by_key(|package| !package.starts_with("qemu-system-x86 "));
         Ok(brought)
     })?;
-    guest_kit().ensure("guest programs", |dir| {
+    disk::guest_kit().ensure("guest programs", |dir| {
         let packages = ["busybox-static", "e2fsprogs", "xfsprogs", "btrfs-progs"];
         let mut brought = apt()?.unpack(&packages, dir)?;
         brought.sort_by_key(|package| !package.starts_with("busybox-static "));
@@ -167,7 +144,7 @@ impl Vm {
             files: &self.files,
             command: script,
         };
-        let guest = guest_kit();
+        let guest = disk::guest_kit();
         guest.require("busybox", "vm")?;
         let initramfs = dir.path().join("initramfs");
         fs::write(&initramfs, initramfs::make(&contents, &guest, &keys)?)
@@ -237,7 +214,7 @@ impl Vm {
         qemu.arg("-append").arg(append.join(" "));
         for (number, disk) in self.disks.iter().enumerate() {
             let image = dir.join(format!("disk{number}"));
-            make_disk(*disk, &image)?;
+            disk.make(&image)?;
             let mut drive = file_argument("file=", &image);
             drive.push(",if=virtio,format=raw,cache=unsafe");
             qemu.arg("-drive").arg(drive);
@@ -299,20 +276,6 @@ fn finished(dir: &Path, ended: &Ended, output: String) -> Result<Finished> {
     let lines: Vec<&str> = console.lines().collect();
     let last = lines[lines.len().saturating_sub(40)..].join("\n");
     bail!("{why}\n--- output:\n{output}\n--- end of its console:\n{last}\n--- QEMU:\n{}", read("qemu.log"))
-}
-
-/// Makes a disk of 2 GiB, most of it a hole, with an empty file system.
-fn make_disk(disk: Disk, image: &Path) -> Result<()> {
-    let file = File::create(image).with_context(|| format!("cannot create {}", image.display()))?;
-    file.set_len(2 << 30).with_context(|| format!("cannot size {}", image.display()))?;
-    let kit = guest_kit();
-    let dir = kit.require("guest programs", "vm")?;
-    let name = format!("mkfs.{}", disk.kind());
-    let places = ["sbin", "usr/sbin", "bin", "usr/bin"].map(|place| dir.join(place).join(&name));
-    let program = places.iter().find(|path| path.exists());
-    let mut mkfs = Command::new(program.with_context(|| format!("the packages hold no {name}"))?);
-    mkfs.arg("-q").arg(image).env("LD_LIBRARY_PATH", kit::library_path(dir));
-    exec::quietly(&mut mkfs)
 }
 
 /// Builds a program of the workspace that needs nothing of the guest, and returns its path.
