@@ -146,8 +146,9 @@ pub struct Call {
     pub op: u8,
     /// The argument with the descriptor or the name.
     pub arg: u8,
-    /// For [`Class::Remove`] the argument with the flags, where there is one (it is never the first).
-    pub flags: u8,
+    /// For [`Class::Remove`] the argument with the flags, where there is one (it is never the first); for
+    /// [`Class::Rename`] the one with the old name.
+    pub other: u8,
 }
 const _: () = assert!(size_of::<Call>() == 4);
 

@@ -30,7 +30,7 @@ static SETTINGS: Settings = Settings {
 
 /// What each system call of this architecture does.
 #[unsafe(no_mangle)]
-static SYSTEM_CALLS: [Call; CALLS] = [Call { class: 0, op: 0, arg: 0, flags: 0 }; CALLS];
+static SYSTEM_CALLS: [Call; CALLS] = [Call { class: 0, op: 0, arg: 0, other: 0 }; CALLS];
 
 /// Records for the agent. The agent sets the size.
 #[map]
@@ -109,7 +109,7 @@ pub fn settings() -> Settings {
 #[inline(always)]
 pub fn system_call(number: u64) -> Call {
     if number >= CALLS as u64 {
-        return Call { class: 0, op: 0, arg: 0, flags: 0 };
+        return Call { class: 0, op: 0, arg: 0, other: 0 };
     }
     // SAFETY: the index was checked; volatile as above.
     unsafe { core::ptr::read_volatile((&raw const SYSTEM_CALLS).cast::<Call>().add(number as usize)) }

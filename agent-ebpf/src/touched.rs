@@ -10,7 +10,7 @@ use crate::{
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read_user_str};
 use core::hint::black_box;
 use vfsync_common::{
-    Class, TOUCH_INSIDE, Touch,
+    Class, TOUCH_INSIDE, TOUCHES, Touch,
     record::{Op, PATH_BYTES, ROOT_OUTSIDE, flag},
 };
 
@@ -67,15 +67,41 @@ pub fn report(slot: u32, task: Task, running: &Running, result: i64) {
         let names = running.call.class == Class::Make as u8
             || running.call.class == Class::Remove as u8
             || running.call.class == Class::Bind as u8;
-        if count > 0
-            && ((names && reported == 0)
-                || (running.call.class == Class::Rename as u8 && result == 0 && moved == 0))
-        {
+        if running.call.class == Class::Rename as u8 && result == 0 && moved == 0 {
+            reported = renamed_somewhere(slot, running, &touched.touches, count);
+        } else if !names {
+            reported = 1;
+        }
+        if count > 0 && reported == 0 {
             // The directory that it happened in is gone from the cache: nobody can say which it was.
             lose(Loss::Walk);
         }
     }
     let _ = TASKS.remove(thread);
+}
+
+/// Reports both names of a rename in each of the directories that it has touched. XFS does not touch what it moves when
+/// two names are exchanged.
+#[inline(always)]
+fn renamed_somewhere(slot: u32, running: &Running, touches: &[Touch; TOUCHES], count: u32) -> u32 {
+    let mut reported = 0;
+    for (index, touch) in touches.iter().enumerate() {
+        if index as u32 >= count {
+            break;
+        }
+        let Some((inode, dentry)) = still_there(touch) else { continue };
+        if !inode.facts().is_some_and(|facts| facts.is_dir()) {
+            continue;
+        }
+        for argument in [running.call.other, running.call.arg] {
+            let (op, name) = (Op::Rename as u8, running.arg(argument));
+            let report = Report { op, flags: flag::DONE, name, limit: PATH_BYTES as u32, always: false };
+            say(slot, dentry, &report);
+            reported += 1;
+        }
+    }
+    namespace_changed();
+    reported
 }
 
 /// Reports a file that `open` has created. What it has truncated is among what it touched.
@@ -145,8 +171,8 @@ fn judge(running: &Running, result: i64, touch: &Touch, dentry: Dentry, facts: &
         return Some(Report { name: pointer + 2, limit: length as u32 - 1, ..plain(Op::Mknod as u8) });
     }
     let directory = class == Class::Remove as u8
-        && running.call.flags != 0
-        && running.arg(running.call.flags) & AT_REMOVEDIR != 0;
+        && running.call.other != 0
+        && running.arg(running.call.other) & AT_REMOVEDIR != 0;
     let call = if directory { Op::Rmdir as u8 } else { call };
     Some(Report { name: pointer, limit: PATH_BYTES as u32, ..plain(call) })
 }

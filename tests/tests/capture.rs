@@ -39,6 +39,7 @@ fn every_operation_is_reported(memory: bool) {
     for operation in OPERATIONS {
         match watching.demand(&ground, operation).unwrap() {
             Outcome::Seen => {}
+            Outcome::Lost => missed.push(format!("{}: lost", operation.name)),
             Outcome::Missed(why) => missed.push(format!("{}: {why}", operation.name)),
             Outcome::NotPerformed(why) => eprintln!("{} was not performed: {why}", operation.name),
         }

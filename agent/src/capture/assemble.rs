@@ -52,6 +52,12 @@ impl Assembler {
                 let to = record.place.clone();
                 self.rename(&record, from, to, EventKind::Rename, events);
             }
+            Op::Rename if record.flags & flag::NAME != 0 => {
+                // One of the names of a rename, in one of its directories: anything may be there now.
+                let before = events.len();
+                self.plain(&record, events);
+                events[before..].iter_mut().for_each(|event| event.recursive = true);
+            }
             Op::Rename => {
                 let kind =
                     if record.flags & flag::EXCHANGE != 0 { EventKind::Exchange } else { EventKind::Rename };
@@ -229,6 +235,7 @@ fn kind_of(record: &Record) -> Option<(EventKind, bool)> {
         Op::Attributes => (EventKind::Attributes, is_dir),
         Op::Xattr => (EventKind::Xattr, is_dir),
         Op::Directory => (EventKind::List, true),
+        Op::Rename if record.flags & flag::NAME != 0 => (EventKind::List, false),
         Op::Rename | Op::Moving | Op::Moved | Op::Barrier => return None,
     })
 }

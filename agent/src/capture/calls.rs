@@ -3,7 +3,7 @@
 use vfsync_common::{CALLS, Call, Class, record::Op};
 
 /// One line of the table: number, class, operation, argument with the descriptor or new name, argument with the flags
-/// of a removal.
+/// of a removal or the old name of a rename.
 type Line = (libc::c_long, Class, Op, u8, u8);
 
 /// The calls that every architecture has.
@@ -32,7 +32,7 @@ const COMMON: &[Line] = &[
     (libc::SYS_linkat, Class::Make, Op::Link, 3, 0),
     (libc::SYS_bind, Class::Bind, Op::Mknod, 1, 0),
     (libc::SYS_unlinkat, Class::Remove, Op::Unlink, 1, 2),
-    (libc::SYS_renameat2, Class::Rename, Op::Rename, 0, 0),
+    (libc::SYS_renameat2, Class::Rename, Op::Rename, 3, 1),
     (libc::SYS_truncate, Class::Attributes, Op::Truncate, 0, 0),
     (libc::SYS_fchmod, Class::Attributes, Op::Attributes, 0, 0),
     (libc::SYS_fchmodat, Class::Attributes, Op::Attributes, 0, 0),
@@ -70,8 +70,8 @@ const OLDER: &[Line] = &[
     (libc::SYS_link, Class::Make, Op::Link, 1, 0),
     (libc::SYS_unlink, Class::Remove, Op::Unlink, 0, 0),
     (libc::SYS_rmdir, Class::Remove, Op::Rmdir, 0, 0),
-    (libc::SYS_rename, Class::Rename, Op::Rename, 0, 0),
-    (libc::SYS_renameat, Class::Rename, Op::Rename, 0, 0),
+    (libc::SYS_rename, Class::Rename, Op::Rename, 1, 0),
+    (libc::SYS_renameat, Class::Rename, Op::Rename, 3, 1),
     (libc::SYS_chmod, Class::Attributes, Op::Attributes, 0, 0),
     (libc::SYS_chown, Class::Attributes, Op::Attributes, 0, 0),
     (libc::SYS_lchown, Class::Attributes, Op::Attributes, 0, 0),
@@ -81,14 +81,14 @@ const OLDER: &[Line] = &[
 ];
 
 #[cfg(not(target_arch = "x86_64"))]
-const OLDER: &[Line] = &[(libc::SYS_renameat, Class::Rename, Op::Rename, 0, 0)];
+const OLDER: &[Line] = &[(libc::SYS_renameat, Class::Rename, Op::Rename, 3, 1)];
 
 /// Returns the table that the programs are given.
 pub fn table() -> [Call; CALLS] {
     let mut table = [Call::default(); CALLS];
-    for &(number, class, op, arg, flags) in COMMON.iter().chain(OLDER) {
+    for &(number, class, op, arg, other) in COMMON.iter().chain(OLDER) {
         if let Some(entry) = usize::try_from(number).ok().and_then(|n| table.get_mut(n)) {
-            *entry = Call { class: class as u8, op: op as u8, arg, flags };
+            *entry = Call { class: class as u8, op: op as u8, arg, other };
         }
     }
     table

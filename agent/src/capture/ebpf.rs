@@ -99,7 +99,10 @@ impl EbpfSource {
                 garbled = true;
             }
         });
-        self.reached = reached;
+        if std::mem::replace(&mut self.reached, reached) != reached {
+            // Who asked for the barrier must hear of losses before it.
+            self.check_misses(events);
+        }
         if garbled {
             self.lost(Loss::Garbled, events);
         }
@@ -135,7 +138,7 @@ impl EbpfSource {
     }
 
     /// Reports programs that were skipped since the last call.
-    pub fn check_misses(&mut self, events: &mut Vec<Event>) {
+    fn check_misses(&mut self, events: &mut Vec<Event>) {
         let now = self.programs.misses();
         if std::mem::replace(&mut self.misses, now) != now {
             self.lost(Loss::Skipped, events);

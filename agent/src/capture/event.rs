@@ -35,7 +35,8 @@ pub enum EventKind {
     Attributes,
     /// An extended attribute or ACL was changed.
     Xattr,
-    /// Something in this directory changed, and which name is not known: list it.
+    /// Something in this directory changed, and which name is not known: list it. Also for a path that something was
+    /// renamed to or from, when which of the two is not known.
     List,
     /// An inode with several names was changed by a name outside: look at its other names ([`Event::inode`]). The
     /// path is the root.

@@ -258,8 +258,7 @@ impl Capture {
             drained.records == 0 && self.pace.busy_since.is_some_and(|since| since.elapsed() > LINGER);
         if ending || (drained.records > 0 && self.pace.checked.elapsed() > CHECK) {
             self.pace.checked = Instant::now();
-            source.check_misses(&mut self.pending);
-            // The barrier brings the programs' own counts, behind everything they are about.
+            // The barrier brings the programs' counts of losses, behind everything they are about.
             source.programs.cookie.write().map_err(|e| CaptureError::Broken(format!("the cookie: {e}")))?;
             source.drain(&mut self.pending);
         }

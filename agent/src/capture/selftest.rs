@@ -206,7 +206,7 @@ pub fn run(
     for operation in OPERATIONS {
         sync()?;
         let seen = match (operation.perform)(ground) {
-            Ok(()) if sync()?.iter().any(|event| operation.expected.is_met_by(event)) => Seen::Yes,
+            Ok(()) if operation.expected.is_met_by(&sync()?) => Seen::Yes,
             Ok(()) => Seen::No,
             Err(error) => Seen::NotTested(error.to_string()),
         };
@@ -216,12 +216,15 @@ pub fn run(
 }
 
 impl Expected {
-    fn is_met_by(&self, event: &Event) -> bool {
+    fn is_met_by(&self, events: &[Event]) -> bool {
         let is = |path: &RelPath, expected: &str| path.as_bytes() == expected.as_bytes();
-        let kind = self.kinds.contains(&event.kind);
-        let straight = is(&event.path, self.path)
-            && self.to.is_none_or(|to| event.to.as_ref().is_some_and(|t| is(t, to)));
-        kind && straight
+        let listed = |path: &str| events.iter().any(|e| e.kind == EventKind::List && is(&e.path, path));
+        let straight = |event: &Event| {
+            let to = self.to.is_none_or(|to| event.to.as_ref().is_some_and(|path| is(path, to)));
+            self.kinds.contains(&event.kind) && is(&event.path, self.path) && to
+        };
+        // Both ends of a rename for themselves do as well.
+        events.iter().any(straight) || self.to.is_some_and(|to| listed(self.path) && listed(to))
     }
 }
 

@@ -36,6 +36,7 @@ fn check(vfsync: &Path, tier: &str, dir: &Path) -> Result<usize, String> {
         let outcome = watching.demand(&ground, operation)?;
         let word = match &outcome {
             Outcome::Seen => "seen".to_string(),
+            Outcome::Lost => "announced as lost".to_string(),
             Outcome::Missed(why) => {
                 missed += 1;
                 format!("MISSED: {why}")

@@ -109,6 +109,21 @@ fn the_two_halves_of_a_rename_meet() {
 }
 
 #[test]
+fn a_rename_that_is_known_by_its_names_alone_is_a_hint_for_each() {
+    let named = |name: &str| Record {
+        name: Some(name.as_bytes().to_vec()),
+        flags: flag::NAME,
+        mode: S_IFDIR,
+        ..record(Op::Rename, inside(0, "d"))
+    };
+    let mut a = assembler();
+    assert_eq!(shown(&mut a, vec![named("p"), named("q")]), ["0 List d/p", "0 List d/q"]);
+    let mut events = Vec::new();
+    a.add(named("p"), &mut events);
+    assert!(events[0].recursive && !events[0].is_dir);
+}
+
+#[test]
 fn what_cannot_be_told_is_everything() {
     let mut a = assembler();
     assert_eq!(shown(&mut a, vec![record(Op::Write, Place::Unknown)]), ["0 Lost(Path) ."]);
