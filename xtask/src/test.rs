@@ -121,7 +121,7 @@ fn end_to_end() -> Command {
     if has_nextest() {
         // These tests wait for real programs with a limit; one that ran into it on a busy machine is tried once more,
         // and the summary says so.
-        cargo.args(["nextest", "run", "--package", "vfsync-tests", "--no-fail-fast", "--retries", "2"]);
+        cargo.args(["nextest", "run", "--package", "vfsync-tests", "--no-fail-fast", "--retries", "1"]);
     } else {
         cargo.args(["test", "--package", "vfsync-tests", "--no-fail-fast"]);
     }
