@@ -147,8 +147,10 @@ fn perform(
     };
     let mut seen = Seen { watched: watch.is_some(), ..Seen::default() };
     if let Some(watch) = &watch {
-        // What came late of the step before.
-        watch.lines();
+        // Watch also sees what vfsync did in the step before, and events that follow closely may become one.
+        while watch.line(Duration::from_millis(100)).is_some() {
+            check_interrupted()?;
+        }
     }
     live.lines();
     (step.act)(&root).with_context(|| format!("cannot {} in {}", step.what, root.display()))?;
@@ -176,9 +178,7 @@ impl Seen {
     /// Takes an event, if it is of the step.
     fn take(&mut self, step: &Step, root: &Path, after: Duration, event: &Value) {
         let paths = ["path", "to"].map(|key| event[key].as_str().map(Path::new));
-        // Watch also sees what vfsync does; this process is the one that makes the changes.
-        let by_us = event["comm"].as_str().is_none_or(|comm| comm == own_name());
-        let ours = by_us && step.paths.iter().any(|path| paths.contains(&Some(&*root.join(path))));
+        let ours = step.paths.iter().any(|path| paths.contains(&Some(&*root.join(path))));
         let Some(name) = event["event"].as_str().filter(|_| ours) else { return };
         self.captured.get_or_insert(after);
         self.tier = event["tier"].as_str().unwrap_or("?").to_owned();
@@ -208,11 +208,6 @@ impl Seen {
         let _ = io::stdout().flush();
         good
     }
-}
-
-/// Returns what the kernel calls this process.
-fn own_name() -> String {
-    std::fs::read_to_string("/proc/self/comm").unwrap_or_default().trim_end().to_owned()
 }
 
 fn equal(pair: &Pair) -> Result<bool> {
