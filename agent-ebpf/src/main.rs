@@ -1,8 +1,8 @@
 //! vfsync's programs that run in the kernel.
 //!
 //! [`probes`] and [`trace`] are the programs; [`hooks`] says what each hooked function means, [`touched`] what a system
-//! call has done; [`emit`] filters, coalesces and sends; [`walk`] finds the path; [`kernel`] and [`task`] read the
-//! kernel's objects; [`maps`] is what is shared.
+//! call has done; [`emit`] filters and coalesces; [`walk`] finds the path; [`ring`] sends; [`kernel`] and [`task`] read
+//! the kernel's objects; [`maps`] is what is shared.
 #![no_std]
 #![no_main]
 
@@ -11,6 +11,7 @@ mod hooks;
 mod kernel;
 mod maps;
 mod probes;
+mod ring;
 mod task;
 mod touched;
 mod trace;

@@ -1,9 +1,10 @@
 //! The end of a system call that has touched inodes: which names it made, took or changed.
 
 use crate::{
-    emit::{Loss, begin, fill, gate, lose, named_as, namespace_changed, scratch, send},
+    emit::{gate, named_as, namespace_changed},
     kernel::{Dentry, Facts, Inode},
     maps::{Record, TASKS},
+    ring::{Loss, begin, fill, lose, scratch, send},
     task::{Running, Task},
     walk::walk,
 };

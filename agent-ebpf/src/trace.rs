@@ -5,10 +5,11 @@
 //! directory where a name is missing.
 
 use crate::{
-    emit::{self, Loss, Sent, changed_in, gate, lose, namespace_changed},
+    emit::{self, Sent, changed_in, gate, namespace_changed},
     hooks,
     kernel::{Dentry, Facts, Inode, read},
     maps::TASKS,
+    ring::{Loss, lose},
     task::{Running, Task},
     touched,
     walk::Gate,

@@ -11,6 +11,7 @@
 //! [`programs`] and [`ebpf`] are the eBPF tiers, [`selftest`] decides which of them is believed.
 
 mod assemble;
+mod barrier;
 pub mod btf;
 mod calls;
 mod cookie;
@@ -27,23 +28,22 @@ mod report;
 mod roots;
 mod selftest;
 
+pub use barrier::Barriers;
 pub use event::{Event, EventKind, Loss};
 pub use open::survey;
 pub use preemption::Preemption;
 pub use report::{CaptureMode, CaptureReport, Seen, Tested, Tier, TierReport};
 
-use cookie::Cookie;
 use ebpf::EbpfSource;
 use std::{
     fs::File,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    sync::oneshot,
     time::sleep,
 };
 
@@ -119,7 +119,7 @@ pub struct Capture {
     tier: Tier,
     roots: Vec<PathBuf>,
     pending: Vec<Event>,
-    waiting: Arc<Mutex<Vec<Waiting>>>,
+    barriers: Barriers,
     mounts: Option<AsyncFd<File>>,
     readable: Option<AsyncFd<OwnedFd>>,
     pace: Pace,
@@ -131,44 +131,12 @@ enum Source {
     Nothing,
 }
 
-/// Someone who waits for a barrier.
-struct Waiting {
-    number: u64,
-    done: oneshot::Sender<()>,
-}
-
 /// How the ring is looked at just now.
 struct Pace {
     /// When the last record came; `None` when asleep.
     busy_since: Option<Instant>,
     interval: Duration,
     checked: Instant,
-}
-
-/// Asks for barriers, from any task.
-#[derive(Clone)]
-pub struct Barriers {
-    cookie: Option<Arc<Cookie>>,
-    waiting: Arc<Mutex<Vec<Waiting>>>,
-}
-
-impl Barriers {
-    /// Waits until everything that happened before this call has been handed out by [`Capture::next`] and the next
-    /// batch was asked for. So it must not be awaited by the task that asks, except beside [`Capture::next`].
-    pub async fn barrier(&self) -> Result<(), CaptureError> {
-        let Some(cookie) = &self.cookie else { return Ok(()) };
-        let (done, reached) = oneshot::channel();
-        {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            let number = cookie.write().map_err(|e| CaptureError::Broken(format!("the cookie: {e}")))?;
-            waiting.push(Waiting { number, done });
-        }
-        match tokio::time::timeout(ebpf::BARRIER_TIMEOUT, reached).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(CaptureError::Broken("capture was closed".into())),
-            Err(_) => Err(CaptureError::Broken("a barrier did not come back".into())),
-        }
-    }
 }
 
 /// Makes a descriptor known to the runtime.
@@ -191,12 +159,16 @@ impl Capture {
     }
 
     fn new(source: Source, tier: Tier, roots: Vec<PathBuf>) -> Capture {
+        let cookie = match &source {
+            Source::Ebpf(source) => Some(Arc::clone(&source.programs.cookie)),
+            Source::Nothing => None,
+        };
         Capture {
             source,
             tier,
             roots,
             pending: Vec::new(),
-            waiting: Arc::default(),
+            barriers: Barriers::new(cookie),
             mounts: None,
             readable: None,
             // Busy at first: what has come during the opening woke nobody.
@@ -212,11 +184,7 @@ impl Capture {
 
     /// Returns what barriers are asked from.
     pub fn barriers(&self) -> Barriers {
-        let cookie = match &self.source {
-            Source::Ebpf(source) => Some(Arc::clone(&source.programs.cookie)),
-            Source::Nothing => None,
-        };
-        Barriers { cookie, waiting: Arc::clone(&self.waiting) }
+        self.barriers.clone()
     }
 
     /// Returns the counters.
@@ -299,14 +267,10 @@ impl Capture {
 
     /// Tells those who wait that their barrier was reached and everything before it handed out.
     fn settle(&mut self) {
-        let Source::Ebpf(source) = &self.source else { return };
-        if !self.pending.is_empty() {
-            return;
-        }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        for reached in waiting.extract_if(.., |w| w.number <= source.reached) {
-            // Who no longer waits need not be told.
-            let _ = reached.done.send(());
+        if let Source::Ebpf(source) = &self.source
+            && self.pending.is_empty()
+        {
+            self.barriers.settle(source.reached);
         }
     }
 }

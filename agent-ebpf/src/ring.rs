@@ -1,0 +1,152 @@
+//! The way of a record into the ring: scratch memory to put it together, the decision to wake the reader, and the
+//! counts of what did not get out.
+
+use crate::{
+    kernel::Facts,
+    maps::{EVENTS, Record, SCRATCH, settings, state},
+    walk::Walked,
+};
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_ktime_get_ns,
+        generated::{bpf_get_current_comm, bpf_ringbuf_output},
+    },
+};
+use core::hint::black_box;
+use vfsync_common::{
+    ABI,
+    record::{Header, RECORD_BYTES, ROOT_OUTSIDE, flag},
+};
+
+/// Why a record did not get out.
+#[derive(Clone, Copy)]
+pub enum Loss {
+    /// The ring was full.
+    Ring,
+    /// No scratch memory.
+    Scratch,
+    /// A path could not be followed.
+    Walk,
+    /// The table of tasks was full.
+    Tasks,
+}
+
+/// Counts a loss.
+#[inline(always)]
+pub fn lose(cause: Loss) {
+    let Some(state) = state() else { return };
+    // SAFETY: the element of the map lives as long as the programs. Two CPUs may count one loss together, which is why
+    // there is a time beside the counts.
+    unsafe {
+        let lost = &raw mut (*state).lost;
+        let counter = match cause {
+            Loss::Ring => &raw mut (*lost).ring,
+            Loss::Scratch => &raw mut (*lost).scratch,
+            Loss::Walk => &raw mut (*lost).walk,
+            Loss::Tasks => &raw mut (*lost).tasks,
+        };
+        counter.write_volatile(counter.read_volatile() + 1);
+        (&raw mut (*lost).at).write_volatile(bpf_ktime_get_ns());
+    }
+}
+
+/// Returns which scratch record the program of this slot uses.
+#[inline(always)]
+pub fn scratch(slot: u32) -> u32 {
+    if settings().scratch_each != 0 { slot } else { 0 }
+}
+
+/// Takes the scratch record and fills in its header.
+#[inline(always)]
+pub fn begin(slot: u32, op: u8, flags: u16, facts: &Facts, dev: u32) -> Option<*mut Record> {
+    let Some(record) = SCRATCH.get_ptr_mut(scratch(slot)) else {
+        lose(Loss::Scratch);
+        return None;
+    };
+    let task = bpf_get_current_pid_tgid();
+    let header = Header {
+        abi: ABI,
+        op,
+        flags: flags | facts.flags(),
+        root: ROOT_OUTSIDE,
+        ino: facts.ino,
+        dev,
+        generation: facts.generation,
+        tgid: (task >> 32) as u32,
+        mode: facts.mode,
+        path_len: 0,
+        to_len: 0,
+        reserved: 0,
+        to_root: ROOT_OUTSIDE,
+        cookie: task & 0xffff_ffff,
+        comm: [0; 16],
+    };
+    // SAFETY: the element is this program's alone: programs that can interleave have one each. The helper writes at
+    // most the length that it is given.
+    unsafe {
+        (&raw mut (*record).header).write(header);
+        let comm = &raw mut (*record).header.comm;
+        bpf_get_current_comm(comm.cast(), size_of::<[u8; 16]>() as u32);
+    }
+    Some(record)
+}
+
+/// Notes where the first path ended.
+#[inline(always)]
+pub fn fill(record: *mut Record, path: &Walked) {
+    // SAFETY: as in `begin`.
+    unsafe {
+        (*record).header.root = path.root;
+        (*record).header.path_len = path.len;
+        if path.capped {
+            (*record).header.flags |= flag::CAPPED;
+        }
+    }
+}
+
+/// Puts the record into the ring, and wakes the reader if it may be asleep.
+#[inline(always)]
+pub fn send(record: *mut Record, urgent: bool) -> bool {
+    // SAFETY: as in `begin`.
+    let header = unsafe { &(*record).header };
+    let len = size_of::<Header>() + header.path_len as usize + header.to_len as usize;
+    let len = black_box(len as u64);
+    if len > RECORD_BYTES as u64 {
+        lose(Loss::Walk);
+        return false;
+    }
+    let wake = if urgent || wakes(len) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    // SAFETY: the record is longer than RECORD_BYTES, and the length was checked.
+    let failed = unsafe {
+        bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), record.cast(), len, u64::from(wake))
+    };
+    if failed != 0 {
+        lose(Loss::Ring);
+    }
+    failed == 0
+}
+
+/// Decides whether a record wakes the reader: the first one in an empty ring, unless the reader was woken a moment
+/// ago and therefore looks by itself; and the one that crosses the threshold. Waking for every record would cost the
+/// writer microseconds each.
+#[inline(always)]
+fn wakes(len: u64) -> bool {
+    let settings = settings();
+    let waiting = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA));
+    if waiting == 0 {
+        let Some(state) = state() else { return true };
+        // SAFETY: always sound to call.
+        let now = unsafe { bpf_ktime_get_ns() };
+        // SAFETY: an aligned word of the map's element; a race costs a wake-up more.
+        unsafe {
+            let woken = &raw mut (*state).woken;
+            if now.wrapping_sub(woken.read_volatile()) < settings.wake_pause {
+                return false;
+            }
+            woken.write_volatile(now);
+        }
+        return true;
+    }
+    waiting < settings.wake_above && waiting + len >= settings.wake_above
+}
