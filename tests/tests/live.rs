@@ -76,7 +76,8 @@ over_both_links! {
             pair.second.rename(format!("{n}"), format!("renamed-{n}"));
         }
         live.carries();
-        assert_eq!(pair.first.names().len(), 7);
+        let renamed: Vec<String> = (0..7).map(|n| format!("renamed-{n}")).collect();
+        assert_eq!(pair.first.names(), renamed, "{}", live.interrupt());
     }
 
     fn writers_on_both_sides_are_followed_until_they_rest(pair) {

@@ -187,8 +187,10 @@ fn watch(command: &mut Command) -> Result<(Tally, bool)> {
         command.stdout(Stdio::piped());
     }
     let mut child = command.spawn().with_context(|| format!("cannot start {}", exec::line(command)))?;
+    // nextest also prints what failed programs said, their own tallies among it.
+    let tells = if nextest { "Summary [" } else { "test result:" };
     let mut count = |line: &str| {
-        tally.add(&in_line(line));
+        tally.add(&in_line(line, tells));
     };
     if let Some(out) = child.stdout.take() {
         for line in BufReader::new(out).lines() {
@@ -210,12 +212,13 @@ fn watch(command: &mut Command) -> Result<(Tally, bool)> {
 
 /// Reads `test result: ok. 5 passed; 0 failed; 1 ignored; …`, or nextest's
 /// `Summary [   0.1s] 8 tests run: 8 passed, 0 failed, 2 skipped`.
-fn in_line(line: &str) -> Tally {
+/// Only a line that starts with `tells` counts.
+fn in_line(line: &str, tells: &str) -> Tally {
     let mut tally = Tally::default();
     // Colours end with the letter "m".
     let plain: String = line.split('\x1b').enumerate().map(without_colour).collect();
     let plain = plain.trim_start();
-    if !plain.starts_with("test result:") && !plain.starts_with("Summary [") {
+    if !plain.starts_with(tells) {
         return tally;
     }
     let words: Vec<&str> = plain.split([' ', ';', ',', ':']).filter(|word| !word.is_empty()).collect();
@@ -244,12 +247,13 @@ mod tests {
         let tally = |passed, failed, skipped| Tally { passed, failed, skipped };
         let plain =
             "test result: FAILED. 5 passed; 2 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0s";
-        assert_eq!(in_line(plain), tally(5, 2, 1));
+        assert_eq!(in_line(plain, "test result:"), tally(5, 2, 1));
         let colour =
             "test result: \x1b[32mok\x1b[0m. 7 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out";
-        assert_eq!(in_line(colour), tally(7, 0, 0));
+        assert_eq!(in_line(colour, "test result:"), tally(7, 0, 0));
         let nextest = "     \x1b[32;1mSummary\x1b[0m [   0.1s] 8 tests run: 8 passed, 2 skipped";
-        assert_eq!(in_line(nextest), tally(8, 0, 2));
-        assert_eq!(in_line("5 passed"), tally(0, 0, 0));
+        assert_eq!(in_line(nextest, "Summary ["), tally(8, 0, 2));
+        assert_eq!(in_line(plain, "Summary ["), tally(0, 0, 0));
+        assert_eq!(in_line("5 passed", "test result:"), tally(0, 0, 0));
     }
 }
