@@ -70,7 +70,8 @@ async fn follow_all(
     let (tell, mut followed) = mpsc::unbounded_channel();
     let mut following = tokio::spawn(follow(replica.clone(), source, 0, tell));
     let scanning = replica.clone();
-    let report = tokio::task::spawn_blocking(move || scanning.scan_all()).await.context("scanning")??;
+    let report =
+        tokio::task::spawn_blocking(move || scanning.scan_until_quiet()).await.context("scanning")??;
     let mut report = Some(report);
     for (link, connected, told) in ready {
         if let Some(report) = report.take() {

@@ -158,7 +158,7 @@ async fn drive(mut session: Session, replica: &Arc<Replica>, choice: CaptureChoi
             tokio::spawn(async move { while told.recv().await.is_some() {} });
         }
         let scanning = replica.clone();
-        let scanned = tokio::task::spawn_blocking(move || scanning.scan_all()).await;
+        let scanned = tokio::task::spawn_blocking(move || scanning.scan_until_quiet()).await;
         match scanned.context("scanning")? {
             Ok(report) => {
                 session.report(report, true).await?;

@@ -164,7 +164,7 @@ impl Pass<'_> {
         session.start(start).await?;
         if start != Start::Execute {
             let scanning = self.replica.clone();
-            let scanned = tokio::task::spawn_blocking(move || scanning.scan_all()).await;
+            let scanned = tokio::task::spawn_blocking(move || scanning.scan_until_quiet()).await;
             let report = scanned.map_err(|e| LinkError::Died(e.to_string()))??;
             session.report(report, false).await?;
             session.scanned().await?;

@@ -126,6 +126,11 @@ impl RelPath {
         self.split().map(|(parent, _)| parent)
     }
 
+    /// Returns the directories above this path, the nearest first, the root last.
+    pub fn ancestors(&self) -> impl Iterator<Item = RelPath> {
+        std::iter::successors(self.parent(), RelPath::parent)
+    }
+
     /// Returns the last component; `None` for the root.
     pub fn name(&self) -> Option<Name> {
         self.split().map(|(_, name)| name)

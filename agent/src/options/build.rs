@@ -53,17 +53,7 @@ impl Draft {
         Draft {
             options: Options {
                 roots: Vec::new(),
-                replica: ReplicaOptions {
-                    fastcheck: FastCheck::Stamps,
-                    links: SymbolicLinks::Synchronise,
-                    mountpoints: Vec::new(),
-                    confirm_big_delete: true,
-                    max_delete: MaxDelete::Default,
-                    confirm_deletes: None,
-                    fsync: Fsync::Batch,
-                    capture: CaptureChoice::Auto,
-                    max_threads: None,
-                },
+                replica: ReplicaOptions::default(),
                 policy: Policy {
                     paths: Vec::new(),
                     ignore: Vec::new(),

@@ -66,6 +66,22 @@ pub struct ReplicaOptions {
     pub max_threads: Option<u32>,
 }
 
+impl Default for ReplicaOptions {
+    fn default() -> ReplicaOptions {
+        ReplicaOptions {
+            fastcheck: FastCheck::Stamps,
+            links: SymbolicLinks::Synchronise,
+            mountpoints: Vec::new(),
+            confirm_big_delete: true,
+            max_delete: MaxDelete::Default,
+            confirm_deletes: None,
+            fsync: Fsync::Batch,
+            capture: CaptureChoice::Auto,
+            max_threads: None,
+        }
+    }
+}
+
 /// How changed files are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FastCheck {

@@ -26,6 +26,8 @@ use std::time::Duration;
 const BATCH: usize = 8192;
 /// How many findings wait for the writer before the scanning threads do.
 const QUEUE: usize = 4096;
+/// How many milliseconds a scan of everything waits before it looks again at what changed under it, time after time.
+const AGAIN: [u64; 5] = [50, 100, 200, 400, 800];
 
 /// Why a scan ended early.
 #[derive(Debug, thiserror::Error)]
@@ -93,14 +95,50 @@ struct Walk<'a> {
 }
 
 impl Replica {
-    /// Compares the whole tree with the archive. Blocks; not for a thread that serves others.
+    /// Compares the whole tree with the archive, once. Blocks; not for a thread that serves others.
     ///
     /// # Errors
     /// When the root cannot be read, a guard halts, or the archive fails. Nothing is deleted from the archive then.
     pub fn scan_all(&self) -> Result<ScanReport, ScanError> {
         self.look_for_mountpoints()?;
         let listing_root = self.dir.open_dir(&RelPath::root()).map_err(|source| self.root_error(source))?;
-        self.run(|walk, scope| walk.directory(scope, listing_root, RelPath::root()), true)
+        let watch = self.busy.watch();
+        let mut report =
+            self.run(|walk, scope| walk.directory(scope, listing_root, RelPath::root()), true)?;
+        report.again.extend(watch.end());
+        Ok(report)
+    }
+
+    /// Compares the whole tree with the archive, and looks again at what changed meanwhile, until it is quiet or a
+    /// second and a half has passed. What is not quiet then is a problem. Blocks.
+    ///
+    /// # Errors
+    /// As for [`Replica::scan_all`].
+    pub fn scan_until_quiet(&self) -> Result<ScanReport, ScanError> {
+        let mut report = self.scan_all()?;
+        for wait in AGAIN {
+            if report.again.is_empty() {
+                return Ok(report);
+            }
+            std::thread::sleep(Duration::from_millis(wait));
+            let again = Look { recursive: true, written: true };
+            let dirty = std::mem::take(&mut report.again).into_iter().map(|path| (path, again)).collect();
+            let more = self.scan_dirty(&dirty)?;
+            report.looked += more.looked;
+            report.changed += more.changed;
+            report.hashed += more.hashed;
+            report.problems.extend(more.problems);
+            report.again = more.again;
+        }
+        let restless = std::mem::take(&mut report.again).into_iter().map(|path| Problem {
+            path,
+            severity: Severity::Failed,
+            why: "changes all the time: it is taken over when it is quiet".to_owned(),
+        });
+        report.problems.extend(restless);
+        report.problems.sort_by(|a, b| a.path.cmp(&b.path));
+        report.problems.dedup();
+        Ok(report)
     }
 
     /// Looks at what capture hinted at. Blocks.
@@ -108,7 +146,8 @@ impl Replica {
     /// # Errors
     /// As for [`Replica::scan_all`].
     pub fn scan_dirty(&self, dirty: &BTreeMap<RelPath, Look>) -> Result<ScanReport, ScanError> {
-        self.run(
+        let watch = self.busy.watch();
+        let mut report = self.run(
             |walk, scope| {
                 let mut covered: Option<&RelPath> = None;
                 let mut seen = BTreeSet::new();
@@ -123,7 +162,13 @@ impl Replica {
                 }
             },
             false,
-        )
+        )?;
+        report.again.extend(watch.end().into_iter().filter(|held| {
+            held.is_root()
+                || dirty.contains_key(held)
+                || held.ancestors().any(|above| dirty.get(&above).is_some_and(|look| look.recursive))
+        }));
+        Ok(report)
     }
 
     /// Halts where a path that must be there is not.
@@ -611,3 +656,6 @@ impl<'a> Walk<'a> {
 fn is_not_there(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
 }
+
+#[cfg(test)]
+mod tests;
