@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex};
 
 /// The bytes of offers that may be under way in one direction ([`crate::wire::Offer::cost`]).
-pub const OFFER_WINDOW: u64 = 16 << 20;
+pub const OFFER_WINDOW: u64 = 32 << 20;
 /// The bytes of content that may be under way in one direction.
 pub const DATA_WINDOW: u64 = 8 << 20;
 

@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
 /// So many offers, or so much content with them, are put into the tree at once at the most.
-const CHUNK: usize = 1024;
-const CHUNK_BYTES: u64 = 6 << 20;
+const CHUNK: usize = 4096;
+const CHUNK_BYTES: u64 = 16 << 20;
 /// So many files whose content has come are published together at the most. Each is an open file until then.
 const ARRIVED: usize = 256;
 /// How often an offer is decided about anew because the path had changed on the disk.

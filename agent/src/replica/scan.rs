@@ -292,9 +292,9 @@ impl Replica {
     }
 }
 
-/// The threads that scan, shared by all replicas: their work is waiting for the disk as much as hashing. The first
+/// The threads that scan and prepare files, shared by all replicas: their work is waiting for the disk as much as hashing. The first
 /// replica's `maxthreads` holds; a peer may have sent it, so it is bounded.
-fn pool(max_threads: Option<u32>) -> &'static ThreadPool {
+pub(super) fn pool(max_threads: Option<u32>) -> &'static ThreadPool {
     static POOL: OnceLock<ThreadPool> = OnceLock::new();
     POOL.get_or_init(|| {
         let threads = match max_threads {

@@ -32,6 +32,7 @@ use crate::wire::Verdict;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Arc, RwLock};
+use std::time::Instant;
 
 /// Applies what one peer offers to one replica.
 pub struct Applier {
@@ -143,7 +144,9 @@ impl Applier {
         }
         if !plan {
             let open = &mut open.write().expect("no thread panics with this locked");
+            let started = Instant::now();
             self.record(&mut work, open, position)?;
+            tracing::debug!(took = ?started.elapsed(), "recorded");
         }
         drop(held);
         Ok(work.applied)

@@ -10,9 +10,12 @@ use crate::fs::Dir;
 use crate::options::Fsync;
 use crate::replica::Replica;
 use crate::replica::commit::{CommitError, Displaced, Expected, Published, Refused, Staged, Wanted};
+use crate::replica::scan::pool;
 use crate::wire::{Action, Verdict};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::fmt;
+use std::time::{Duration, Instant};
 
 /// Up to so many files or directories are synced one by one; beyond that the whole file system is.
 const ONE_BY_ONE: usize = 8;
@@ -49,6 +52,35 @@ struct Ready {
     refused: Refused,
 }
 
+/// Where the time of a chunk goes, for the debug log.
+struct Stages {
+    last: Instant,
+    took: Vec<(&'static str, Duration)>,
+}
+
+impl Default for Stages {
+    fn default() -> Stages {
+        Stages { last: Instant::now(), took: Vec::new() }
+    }
+}
+
+impl Stages {
+    /// Says what the time since the last mark went into.
+    fn mark(&mut self, stage: &'static str) {
+        let now = Instant::now();
+        self.took.push((stage, now - self.last));
+        self.last = now;
+    }
+}
+
+impl fmt::Display for Stages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.took
+            .iter()
+            .try_for_each(|(stage, took)| write!(f, "{stage} {:.1} ms, ", took.as_secs_f64() * 1e3))
+    }
+}
+
 /// Does the steps of one chunk.
 pub(super) struct Doer<'a> {
     pub(super) applier: &'a Applier,
@@ -72,6 +104,7 @@ impl<'a> Doer<'a> {
 
     /// Does all of it; the results are in `work`.
     pub fn run(&mut self, work: &mut Work) -> Result<(), ArchiveError> {
+        let mut stages = Stages::default();
         for removal in std::mem::take(&mut work.removals) {
             self.remove_whole(work, removal);
         }
@@ -86,20 +119,26 @@ impl<'a> Doer<'a> {
                 Content::File { .. } | Content::Symlink { .. } => files.push(step),
             }
         }
-        let ready: Vec<Ready> = files.into_iter().filter_map(|step| self.prepare(work, step)).collect();
+        stages.mark("removals and directories");
+        let ready = self.prepare(work, files);
+        stages.mark("prepare");
         let ready = self.sync_contents(work, ready);
+        stages.mark("sync contents");
         self.note_intents(work, &ready)?;
-        for ready in ready {
-            self.publish(work, ready);
-        }
+        stages.mark("intents");
+        self.publish(work, ready);
         for step in metadata {
             self.set_metadata(work, step);
         }
         for step in deletions.into_iter().rev() {
             self.delete(work, step);
         }
+        stages.mark("publish");
         self.settle_dirs(work)?;
+        stages.mark("settle directories");
         self.sync_names();
+        stages.mark("sync names");
+        tracing::debug!(%stages, "a chunk is in the tree");
         for displaced in std::mem::take(&mut self.displaced) {
             match self.replica().committer.settle(displaced, LATE_WRITER) {
                 Ok(None) => {}
@@ -202,33 +241,51 @@ impl<'a> Doer<'a> {
         }
     }
 
-    /// Prepares a file or symlink out of sight.
-    fn prepare(&mut self, work: &mut Work, mut step: Step) -> Option<Ready> {
-        let (dir, name) = match self.dir_of(step.incoming.path()) {
-            Ok(opened) => opened,
-            Err(why) => {
-                self.stale(work, step.incoming, why);
-                return None;
+    /// Prepares files and symlinks out of sight.
+    fn prepare(&mut self, work: &mut Work, steps: Vec<Step>) -> Vec<Ready> {
+        let mut placed = Vec::with_capacity(steps.len());
+        for step in steps {
+            match self.dir_of(step.incoming.path()) {
+                Ok((dir, name)) => placed.push((step, dir, name)),
+                Err(why) => self.stale(work, step.incoming, why),
             }
-        };
+        }
+        let doer = &*self;
+        let prepared = doer.each(placed, |(step, dir, name)| doer.prepare_one(step, dir, &name));
+        let mut all = Vec::with_capacity(prepared.len());
+        for result in prepared {
+            match result {
+                Ok(ready) => all.push(ready),
+                Err((step, error)) => self.failed(work, step.incoming, step.local, &error),
+            }
+        }
+        all
+    }
+
+    fn prepare_one(&self, mut step: Step, dir: Dir, name: &Name) -> Result<Ready, (Step, CommitError)> {
         let wanted = self.wanted(&step);
         let committer = &self.replica().committer;
         let staged = match (&step.entry.content, step.incoming.staged.take()) {
             (_, Some(staged)) => Ok(staged),
-            (Content::Symlink { target }, None) => committer.stage_symlink(&dir, &name, target),
-            (_, None) => self.write_inline(&dir, &name, &step),
+            (Content::Symlink { target }, None) => committer.stage_symlink(&dir, name, target),
+            (_, None) => self.write_inline(&dir, name, &step),
         };
         let prepared = staged.and_then(|mut staged| {
             let refused = staged.set(&wanted)?;
             Ok((staged, refused))
         });
         match prepared {
-            Ok((staged, refused)) => Some(Ready { step, dir, staged, refused }),
-            Err(error) => {
-                self.failed(work, step.incoming, step.local, &error);
-                None
-            }
+            Ok((staged, refused)) => Ok(Ready { step, dir, staged, refused }),
+            Err(error) => Err((step, error)),
         }
+    }
+
+    /// Does the work for each item, on several processors if there are many, and returns the results in order.
+    fn each<T: Send, R: Send>(&self, items: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
+        if items.len() <= ONE_BY_ONE {
+            return items.into_iter().map(work).collect();
+        }
+        pool(self.replica().options.max_threads).install(|| items.into_par_iter().map(work).collect())
     }
 
     fn write_inline(&self, dir: &Dir, name: &Name, step: &Step) -> Result<Staged, CommitError> {
@@ -301,19 +358,25 @@ impl<'a> Doer<'a> {
         })
     }
 
-    fn publish(&mut self, work: &mut Work, ready: Ready) {
-        let Ready { step, staged, refused, .. } = ready;
-        let committer = &self.replica().committer;
-        let published = match step.local.as_ref().and_then(Self::expected) {
-            None => committer.create(staged),
-            Some(expected) => committer.replace(staged, &expected, self.applier.writers()),
-        };
-        match published {
-            Ok(mut published) => {
-                self.displaced.extend(published.displaced.take());
-                self.done(work, step, &published, refused);
+    /// Gives what is prepared its name.
+    fn publish(&mut self, work: &mut Work, ready: Vec<Ready>) {
+        let doer = &*self;
+        let committer = &doer.replica().committer;
+        let published = doer.each(ready, |Ready { step, staged, refused, .. }| {
+            let published = match step.local.as_ref().and_then(Self::expected) {
+                None => committer.create(staged),
+                Some(expected) => committer.replace(staged, &expected, doer.applier.writers()),
+            };
+            (step, refused, published)
+        });
+        for (step, refused, published) in published {
+            match published {
+                Ok(mut published) => {
+                    self.displaced.extend(published.displaced.take());
+                    self.done(work, step, &published, refused);
+                }
+                Err(error) => self.failed(work, step.incoming, step.local, &error),
             }
-            Err(error) => self.failed(work, step.incoming, step.local, &error),
         }
     }
 
