@@ -62,7 +62,7 @@ pub fn wait_for_up_to<T>(limit: Duration, mut state: impl FnMut() -> Option<T>) 
 
 /// Makes two tests of one: between two local trees, and over ssh.
 ///
-/// ```ignore
+/// ```text
 /// over_both_links! {
 ///     fn a_file_goes_over(pair) { … }
 /// }
