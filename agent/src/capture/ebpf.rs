@@ -82,6 +82,7 @@ impl EbpfSource {
     /// Takes what is in the ring.
     pub fn drain(&mut self, events: &mut Vec<Event>) -> Drained {
         let mut drained = Drained::default();
+        self.programs.log();
         let (mut losses, mut reached, mut garbled) = (None, self.reached, false);
         let assembler = &mut self.assembler;
         self.programs.drain(BATCH, |record| match record {

@@ -122,6 +122,7 @@ pub struct Capture {
     barriers: Barriers,
     mounts: Option<AsyncFd<File>>,
     readable: Option<AsyncFd<OwnedFd>>,
+    messages: Option<AsyncFd<OwnedFd>>,
     pace: Pace,
     events: u64,
 }
@@ -148,6 +149,16 @@ fn registered<T: AsFd + AsRawFd>(owner: T, interest: Interest) -> std::io::Resul
     AsyncFd::with_interest(owner, interest)
 }
 
+/// Waits until the programs of a debug build say something of themselves; others never do.
+async fn said(
+    messages: Option<&AsyncFd<OwnedFd>>,
+) -> std::io::Result<tokio::io::unix::AsyncFdReadyGuard<'_, OwnedFd>> {
+    match messages {
+        Some(messages) => messages.readable().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Capture {
     /// Opens capture for these roots. From the moment this returns, nothing that happens below them is missed without
     /// a word. Blocks for the time of a self-test.
@@ -171,6 +182,7 @@ impl Capture {
             barriers: Barriers::new(cookie),
             mounts: None,
             readable: None,
+            messages: None,
             // Busy at first: what has come during the opening woke nobody.
             pace: Pace { busy_since: Some(Instant::now()), interval: BUSY, checked: Instant::now() },
             events: 0,
@@ -243,6 +255,9 @@ impl Capture {
         if self.readable.is_none() {
             let descriptor = source.programs.readable().map_err(broken)?;
             self.readable = Some(registered(descriptor, Interest::READABLE).map_err(broken)?);
+            if let Some(descriptor) = source.programs.logs().map_err(broken)? {
+                self.messages = Some(registered(descriptor, Interest::READABLE).map_err(broken)?);
+            }
         }
         if self.mounts.is_none() {
             let file = File::open("/proc/self/mountinfo").map_err(broken)?;
@@ -255,6 +270,10 @@ impl Capture {
                 ready.map_err(broken)?.clear_ready();
                 self.pace.busy_since = Some(Instant::now());
                 self.pace.interval = BUSY;
+            }
+            ready = said(self.messages.as_ref()) => {
+                ready.map_err(broken)?.clear_ready();
+                source.programs.log();
             }
             ready = mounts.ready(Interest::PRIORITY) => {
                 ready.map_err(broken)?.clear_ready();
