@@ -123,6 +123,8 @@ pub struct Capture {
     mounts: Option<AsyncFd<File>>,
     readable: Option<AsyncFd<OwnedFd>>,
     messages: Option<AsyncFd<OwnedFd>>,
+    /// When the paths of the roots were last looked at.
+    looked: Instant,
     pace: Pace,
     events: u64,
 }
@@ -183,6 +185,7 @@ impl Capture {
             mounts: None,
             readable: None,
             messages: None,
+            looked: Instant::now(),
             // Busy at first: what has come during the opening woke nobody.
             pace: Pace { busy_since: Some(Instant::now()), interval: BUSY, checked: Instant::now() },
             events: 0,
@@ -230,6 +233,14 @@ impl Capture {
     fn drain(&mut self) -> Result<(), CaptureError> {
         let Source::Ebpf(source) = &mut self.source else { return Ok(()) };
         let drained = source.drain(&mut self.pending);
+        // A root may be moved away by its parent, of which no program tells. Another one that tells of it need not
+        // be waited for.
+        let told = self.pending.iter().any(|event| event.kind == EventKind::Lost(Loss::RootChanged));
+        if told || self.looked.elapsed() >= IDLE {
+            self.looked = Instant::now();
+            let checked = source.check_roots(&self.roots, &mut self.pending);
+            checked.map_err(|e| CaptureError::Broken(format!("/proc/self/mountinfo: {e}")))?;
+        }
         if drained.records > 0 {
             self.pace.interval = if drained.records > STORM_RECORDS { STORM } else { BUSY };
             self.pace.busy_since = Some(Instant::now());
