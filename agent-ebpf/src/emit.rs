@@ -4,6 +4,7 @@
 use crate::{
     kernel::{Dentry, Facts, Inode, Superblock},
     maps::{CACHE, COALESCED, EVENTS, ROOTS, SUPERBLOCKS, control, settings, state},
+    messages::{say_barrier, say_coalesced, say_learnt, say_no_path},
     ring::{Loss, begin, fill, lose, scratch, send},
     walk::{Gate, walk},
 };
@@ -63,6 +64,7 @@ pub fn learn(inode: Inode) {
     if facts.is_dir() && SUPERBLOCKS.insert(dev, 1, 0).is_ok() {
         // The agent looks whether it is there.
         let _ = ROOTS.insert(key, learn - 1, 0);
+        say_learnt(learn - 1, dev, facts.ino);
     }
 }
 
@@ -90,6 +92,8 @@ pub fn barrier(slot: u32, inode: Inode) -> bool {
         (&raw mut (*record).body).cast::<Losses>().write_unaligned((*state).lost);
         (*record).header.path_len = size_of::<Losses>() as u16;
     }
+    // SAFETY: as above.
+    say_barrier(unsafe { (*record).header.cookie });
     send(record, true);
     true
 }
@@ -105,7 +109,11 @@ pub fn changed(slot: u32, op: Op, dentry: Dentry, inode: Inode, flags: u16) {
 /// As [`changed`], on a superblock that has passed.
 #[inline(always)]
 pub fn changed_in(slot: u32, gate: &Gate, op: Op, dentry: Dentry, inode: Inode, flags: u16) {
-    let Some(facts) = inode.facts() else { return lose(Loss::Walk) };
+    let Some(facts) = inode.facts() else {
+        lose(Loss::Walk);
+        say_no_path(bpf_get_current_pid_tgid() as u32);
+        return;
+    };
     if facts.nlink == 0 {
         // Deleted but open, or not linked yet: it has no path. `link` will tell if it gets one.
         return;
@@ -140,6 +148,7 @@ pub fn changed_in(slot: u32, gate: &Gate, op: Op, dentry: Dentry, inode: Inode, 
                     // SAFETY: the CPU's own element; a count that gets lost does no harm.
                     unsafe { *counter += 1 };
                 }
+                say_coalesced(op as u32, facts.ino);
                 return;
             }
             told = cached;

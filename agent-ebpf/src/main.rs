@@ -2,7 +2,7 @@
 //!
 //! [`probes`] and [`trace`] are the programs; [`hooks`] says what each hooked function means, [`touched`] what a system
 //! call has done; [`emit`] filters and coalesces; [`walk`] finds the path; [`ring`] sends; [`kernel`] and [`task`] read
-//! the kernel's objects; [`maps`] is what is shared.
+//! the kernel's objects; [`maps`] is what is shared; [`messages`] is what a debug build says.
 #![no_std]
 #![no_main]
 
@@ -10,6 +10,7 @@ mod emit;
 mod hooks;
 mod kernel;
 mod maps;
+mod messages;
 mod probes;
 mod ring;
 mod task;

@@ -4,6 +4,7 @@
 use crate::{
     kernel::Facts,
     maps::{EVENTS, Record, SCRATCH, settings, state},
+    messages::{say_no_scratch, say_ring_full, say_sent},
     walk::Walked,
 };
 use aya_ebpf::{
@@ -62,6 +63,7 @@ pub fn scratch(slot: u32) -> u32 {
 pub fn begin(slot: u32, op: u8, flags: u16, facts: &Facts, dev: u32) -> Option<*mut Record> {
     let Some(record) = SCRATCH.get_ptr_mut(scratch(slot)) else {
         lose(Loss::Scratch);
+        say_no_scratch(slot);
         return None;
     };
     let task = bpf_get_current_pid_tgid();
@@ -121,10 +123,13 @@ pub fn send(record: *mut Record, urgent: bool) -> bool {
     let failed = unsafe {
         bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), record.cast(), len, u64::from(wake))
     };
-    if failed != 0 {
-        lose(Loss::Ring);
+    if failed == 0 {
+        say_sent(u32::from(header.op), header.ino, len);
+        return true;
     }
-    failed == 0
+    lose(Loss::Ring);
+    say_ring_full(u32::from(header.op), header.ino);
+    false
 }
 
 /// Decides whether a record wakes the reader: the first one in an empty ring, unless the reader was woken a moment

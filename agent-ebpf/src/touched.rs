@@ -4,6 +4,7 @@ use crate::{
     emit::{gate, named_as, namespace_changed},
     kernel::{Dentry, Facts, Inode},
     maps::{Record, TASKS},
+    messages::say_no_path,
     ring::{Loss, begin, fill, lose, scratch, send},
     task::{Running, Task},
     walk::walk,
@@ -76,6 +77,7 @@ pub fn report(slot: u32, task: Task, running: &Running, result: i64) {
         if count > 0 && reported == 0 {
             // The directory that it happened in is gone from the cache: nobody can say which it was.
             lose(Loss::Walk);
+            say_no_path(thread);
         }
     }
     let _ = TASKS.remove(thread);

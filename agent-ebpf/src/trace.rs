@@ -9,6 +9,7 @@ use crate::{
     hooks,
     kernel::{Dentry, Facts, Inode, read},
     maps::TASKS,
+    messages::{say_no_path, say_no_room_for_task},
     ring::{Loss, lose},
     task::{Running, Task},
     touched,
@@ -103,7 +104,11 @@ fn touch(slot: u32, inode: Inode) {
     let op = match inode.facts() {
         Some(facts) if facts.is_dir() => Op::Directory,
         Some(_) => Op::Write,
-        None => return lose(Loss::Walk),
+        None => {
+            lose(Loss::Walk);
+            say_no_path(bpf_get_current_pid_tgid() as u32);
+            return;
+        }
     };
     changed_in(slot, &gate, op, dentry, inode, 0);
 }
@@ -123,6 +128,7 @@ fn note(slot: u32, gate: &Gate, running: &Running, inode: Inode, dentry: Dentry)
         None => {
             if TASKS.insert(thread, Touched::default(), 0).is_err() {
                 lose(Loss::Tasks);
+                say_no_room_for_task(thread);
                 return Noted::NoRoom;
             }
             match TASKS.get_ptr_mut(thread) {

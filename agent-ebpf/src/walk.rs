@@ -3,6 +3,7 @@
 use crate::{
     kernel::{Dentry, read},
     maps::{ROOTS, SCRATCH, offset},
+    messages::{say_capped, say_unknown},
 };
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use core::hint::black_box;
@@ -34,7 +35,13 @@ pub struct Gate {
 #[inline(always)]
 pub fn walk(gate: &Gate, dentry: Dentry, scratch: u32, at: usize) -> Walked {
     let packed = vfsync_walk(dentry.0, gate.top, gate.dev, scratch, at as u32);
-    Walked { root: packed as u32, len: (packed >> 32) as u16, capped: packed >> 48 != 0 }
+    let walked = Walked { root: packed as u32, len: (packed >> 32) as u16, capped: packed >> 48 != 0 };
+    if walked.capped {
+        say_capped(dentry.0, gate.dev);
+    } else if walked.root == ROOT_UNKNOWN {
+        say_unknown(dentry.0, gate.dev);
+    }
+    walked
 }
 
 /// The walk as a function of its own, which the verifier looks at once a program and not once a call. Such a function

@@ -6,6 +6,7 @@
 //! short. Nothing waits for a time: only for a state, with a limit.
 
 pub mod binary;
+pub mod coverage;
 pub mod live;
 pub mod mount;
 pub mod operations;

@@ -1,8 +1,11 @@
-//! A [`SmallDisk`] is a file system with little room, for a test that fills it.
+//! A [`SmallDisk`] is a file system with little room, for a test that fills it; a [`Mounted`] one is at a given place.
 
-use std::{ffi::CString, path::Path};
+use std::{
+    ffi::CString,
+    path::{Path, PathBuf},
+};
 
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use tempfile::TempDir;
 
 use crate::Tree;
@@ -46,5 +49,33 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         // Detached even if something still looks at it; the folder below can then be removed.
         let _ = unmount(self.dir.path(), UnmountFlags::DETACH);
+    }
+}
+
+/// Something that is mounted for the time of a test.
+pub struct Mounted {
+    point: PathBuf,
+}
+
+impl Mounted {
+    /// Mounts an empty file system in memory.
+    pub fn tmpfs(point: &Path) -> Mounted {
+        mount("vfsync-test", point, "tmpfs", MountFlags::empty(), options(1 << 20).as_c_str())
+            .unwrap_or_else(|e| panic!("cannot mount a tmpfs (this test needs root): {e}"));
+        Mounted { point: point.to_owned() }
+    }
+
+    /// Shows a directory at a second place.
+    pub fn bind(from: &Path, point: &Path) -> Mounted {
+        mount_bind(from, point)
+            .unwrap_or_else(|e| panic!("cannot bind a directory (this test needs root): {e}"));
+        Mounted { point: point.to_owned() }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Detached even if something still looks at it.
+        let _ = unmount(&self.point, UnmountFlags::DETACH);
     }
 }

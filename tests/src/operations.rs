@@ -6,7 +6,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, IoSlice, Write},
     os::{
-        fd::AsFd,
+        fd::{AsFd, AsRawFd},
         unix::{
             fs::{FileExt, OpenOptionsExt, PermissionsExt},
             net::UnixListener,
@@ -18,7 +18,8 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags,
+        AtFlags, CWD, FallocateFlags, FileType, IFlags, Mode, OFlags, RenameFlags, ResolveFlags, Timespec,
+        Timestamps, XattrFlags,
     },
     mm::{MapFlags, ProtFlags},
     pipe::{PipeFlags, SpliceFlags},
@@ -123,6 +124,13 @@ pub const OPERATIONS: &[Operation] = &[
         expected: &[at("create", "s"), at("write", "s")],
     },
     Operation { name: "splice", run: splice, expected: &[at("write", "s")] },
+    Operation { name: "io_uring write", run: by_ring, expected: &[at("write", "s")] },
+    Operation { name: "aio write", run: by_aio, expected: &[at("write", "s")] },
+    Operation {
+        name: "FICLONE",
+        run: |g| Ok(rustix::fs::ioctl_ficlone(g.file("s")?, g.file("f")?)?),
+        expected: &[at("write", "s")],
+    },
     Operation {
         name: "copy_file_range",
         run: |g| {
@@ -136,12 +144,35 @@ pub const OPERATIONS: &[Operation] = &[
         run: |g| Ok(rustix::fs::fallocate(g.file("s")?, FallocateFlags::empty(), 0, 8192)?),
         expected: &[at("write", "s")],
     },
+    Operation {
+        name: "fallocate of a hole",
+        run: |g| {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            Ok(rustix::fs::fallocate(g.file("s")?, flags, 0, 4096)?)
+        },
+        expected: &[at("write", "s")],
+    },
     Operation { name: "mmap store", run: store, expected: &[at("write", "s")] },
     Operation { name: "ftruncate", run: |g| g.file("s")?.set_len(3), expected: &[at("truncate|write", "s")] },
     Operation {
         name: "open(O_TRUNC)",
         run: |g| OpenOptions::new().write(true).truncate(true).open(g.at("s")).map(drop),
         expected: &[at("truncate", "s")],
+    },
+    Operation {
+        name: "truncate",
+        run: |g| old::truncate(&g.at("s"), 5),
+        expected: &[at("truncate|write", "s")],
+    },
+    Operation { name: "creat", run: |g| old::creat(&g.at("creat")), expected: &[at("create", "creat")] },
+    Operation {
+        name: "openat2",
+        run: |g| {
+            let (flags, mode) = (OFlags::CREATE | OFlags::WRONLY, Mode::RUSR | Mode::WUSR);
+            let root = File::open(&g.root)?;
+            Ok(rustix::fs::openat2(root, "openat2", flags, mode, ResolveFlags::BENEATH).map(drop)?)
+        },
+        expected: &[at("create", "openat2")],
     },
     Operation { name: "O_TMPFILE and linkat", run: unnamed, expected: &[at("link|create", "unnamed")] },
     Operation {
@@ -185,6 +216,26 @@ pub const OPERATIONS: &[Operation] = &[
         run: |g| Ok(rustix::fs::removexattr(g.at("f"), "user.a")?),
         expected: &[at("xattr", "f")],
     },
+    Operation {
+        name: "fremovexattr",
+        run: |g| Ok(rustix::fs::fremovexattr(g.file("f")?, "user.b")?),
+        expected: &[at("xattr", "f")],
+    },
+    Operation {
+        name: "setting an ACL",
+        run: |g| Ok(rustix::fs::setxattr(g.at("f"), ACL, ACL_VALUE, XattrFlags::empty())?),
+        expected: &[at("xattr", "f")],
+    },
+    Operation {
+        name: "removing an ACL",
+        run: |g| Ok(rustix::fs::removexattr(g.at("f"), ACL)?),
+        expected: &[at("xattr", "f")],
+    },
+    Operation {
+        name: "chattr",
+        run: |g| Ok(rustix::fs::ioctl_setflags(g.file("f")?, IFlags::NODUMP)?),
+        expected: &[at("attrib|write", "f")],
+    },
     Operation { name: "mkdir", run: |g| fs::create_dir(g.at("d")), expected: &[at("mkdir", "d")] },
     Operation {
         name: "mkdirat with a slash behind",
@@ -217,6 +268,23 @@ pub const OPERATIONS: &[Operation] = &[
         expected: &[at("attrib", "d/symlink")],
     },
     Operation { name: "rename", run: |g| fs::rename(g.at("f"), g.at("g")), expected: &[renamed("f", "g")] },
+    Operation {
+        name: "rename that must not replace",
+        run: |g| {
+            let flags = RenameFlags::NOREPLACE;
+            Ok(rustix::fs::renameat_with(CWD, g.at("creat"), CWD, g.at("kept"), flags)?)
+        },
+        expected: &[renamed("creat", "kept")],
+    },
+    Operation {
+        name: "rename that leaves a whiteout",
+        run: |g| {
+            let flags = RenameFlags::WHITEOUT;
+            Ok(rustix::fs::renameat_with(CWD, g.at("kept"), CWD, g.at("moved"), flags)?)
+        },
+        // What it leaves is a device node at the old name.
+        expected: &[at("rename|create", "moved"), at("rename|mknod|delete", "kept")],
+    },
     Operation {
         name: "rename to another directory",
         run: |g| fs::rename(g.at("g"), g.at("d/e/h")),
@@ -274,6 +342,16 @@ pub const OPERATIONS: &[Operation] = &[
         expected: &[at("link", "m/link")],
     },
     Operation {
+        name: "link by the old call",
+        run: |g| old::link(&g.at("s"), &g.at("m/link-2")),
+        expected: &[at("link", "m/link-2")],
+    },
+    Operation {
+        name: "write by one of two names",
+        run: |g| OpenOptions::new().append(true).open(g.at("m/link-2"))?.write_all(b"x"),
+        expected: &[at("write", "m/link-2")],
+    },
+    Operation {
         name: "unlink of one of two names",
         run: |g| fs::remove_file(g.at("m/link")),
         expected: &[at("delete", "m/link")],
@@ -301,6 +379,90 @@ pub const OPERATIONS: &[Operation] = &[
         expected: &[],
     },
 ];
+
+/// Where a file's ACL is.
+const ACL: &str = "system.posix_acl_access";
+/// An ACL with an entry that no mode can say: version 2, then owner, user 1, group, mask, others.
+const ACL_VALUE: &[u8] = b"\x02\0\0\0\
+    \x01\0\x06\0\xff\xff\xff\xff\
+    \x02\0\x04\0\x01\0\0\0\
+    \x04\0\x04\0\xff\xff\xff\xff\
+    \x10\0\x04\0\xff\xff\xff\xff\
+    \x20\0\x04\0\xff\xff\xff\xff";
+
+/// System calls that the standard library no longer makes where there are newer ones.
+mod old {
+    use std::{ffi::CString, io, os::unix::ffi::OsStrExt, path::Path};
+
+    fn text(path: &Path) -> io::Result<CString> {
+        Ok(CString::new(path.as_os_str().as_bytes())?)
+    }
+
+    fn answer(result: libc::c_int) -> io::Result<()> {
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    pub fn truncate(path: &Path, size: i64) -> io::Result<()> {
+        let path = text(path)?;
+        // SAFETY: a string that ends in a NUL.
+        answer(unsafe { libc::truncate(path.as_ptr(), size) })
+    }
+
+    pub fn creat(path: &Path) -> io::Result<()> {
+        let path = text(path)?;
+        // SAFETY: a string that ends in a NUL.
+        let file = unsafe { libc::creat(path.as_ptr(), 0o600) };
+        answer(file)?;
+        // SAFETY: a descriptor of our own, closed once.
+        answer(unsafe { libc::close(file) })
+    }
+
+    pub fn link(from: &Path, to: &Path) -> io::Result<()> {
+        let (from, to) = (text(from)?, text(to)?);
+        // SAFETY: strings that end in a NUL.
+        answer(unsafe { libc::link(from.as_ptr(), to.as_ptr()) })
+    }
+}
+
+/// Writes by io_uring, from a thread of the kernel's own: such a write is in no system call of ours.
+fn by_ring(ground: &Ground) -> io::Result<()> {
+    let file = ground.file("s")?;
+    let mut ring = io_uring::IoUring::new(2)?;
+    let data = *b"by a ring";
+    let target = io_uring::types::Fd(file.as_raw_fd());
+    let write = io_uring::opcode::Write::new(target, data.as_ptr(), data.len() as u32).build();
+    // SAFETY: file and data outlive the wait below.
+    unsafe { ring.submission().push(&write.flags(io_uring::squeue::Flags::ASYNC)) }
+        .map_err(io::Error::other)?;
+    ring.submit_and_wait(1)?;
+    let done = ring.completion().next().ok_or(io::ErrorKind::UnexpectedEof)?;
+    if done.result() < 0 { Err(io::Error::from_raw_os_error(-done.result())) } else { Ok(()) }
+}
+
+/// Writes by the kernel's own asynchronous calls.
+fn by_aio(ground: &Ground) -> io::Result<()> {
+    let file = ground.file("s")?;
+    let data = *b"asynchronously";
+    const PWRITE: u16 = 1;
+    let mut context: libc::c_ulong = 0;
+    // SAFETY: the context is ours; a request of zeros is one; the request and its data live until it is done.
+    unsafe {
+        if libc::syscall(libc::SYS_io_setup, 1, &raw mut context) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let mut request: libc::iocb = std::mem::zeroed();
+        request.aio_lio_opcode = PWRITE;
+        request.aio_fildes = file.as_raw_fd() as u32;
+        request.aio_buf = data.as_ptr() as u64;
+        request.aio_nbytes = data.len() as u64;
+        let mut requests = [&raw mut request];
+        let submitted = libc::syscall(libc::SYS_io_submit, context, 1, requests.as_mut_ptr());
+        let error = io::Error::last_os_error();
+        // It waits for what was submitted.
+        libc::syscall(libc::SYS_io_destroy, context);
+        if submitted == 1 { Ok(()) } else { Err(error) }
+    }
+}
 
 /// Writes by way of a pipe.
 fn splice(ground: &Ground) -> io::Result<()> {
@@ -331,7 +493,6 @@ fn unnamed(ground: &Ground) -> io::Result<()> {
     let flag = i32::try_from(OFlags::TMPFILE.bits()).expect("the flag fits");
     let mut file = options.write(true).custom_flags(flag).open(&ground.root)?;
     file.write_all(b"unnamed")?;
-    use std::os::fd::AsRawFd;
     let name = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(rustix::fs::linkat(CWD, name, CWD, ground.at("unnamed"), AtFlags::SYMLINK_FOLLOW)?)
 }

@@ -10,6 +10,7 @@ use std::{
 
 use vfsync_tests::{
     binary,
+    mount::Mounted,
     operations::{Ground, OPERATIONS},
     watching::{Outcome, Watching},
 };
@@ -122,4 +123,106 @@ fn an_append_after_each_report_is_reported_again() {
         let seen = watching.sync(&ground).unwrap();
         assert!(seen.iter().any(|s| s.event == "write" && s.path == path), "{seen:?}");
     }
+}
+
+/// Waits until a change at this path is reported under it, making another one each time until then.
+fn is_watched_again(watching: &Watching, path: &Path) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut n = 0;
+    while Instant::now() < deadline {
+        n += 1;
+        let file = path.join(format!("again-{n}"));
+        fs::write(&file, "x").unwrap();
+        while let Ok(seen) = watching.next(Duration::from_millis(200)) {
+            if seen.path == file && seen.event == "create" {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// Waits for the word that everything has to be looked at.
+fn everything_is_to_be_looked_at(watching: &Watching) -> bool {
+    std::iter::from_fn(|| watching.next(Duration::from_secs(20)).ok()).any(|seen| seen.event == "overflow")
+}
+
+#[test]
+fn a_root_that_is_replaced_is_watched_as_what_it_is_now() {
+    let place = place(false);
+    let ground = Ground::make(place.path()).unwrap();
+    let Some(watching) = watching(&[&ground.root]) else { return };
+    fs::rename(&ground.root, ground.outside.join("old")).unwrap();
+    assert!(everything_is_to_be_looked_at(&watching));
+    fs::create_dir(&ground.root).unwrap();
+    assert!(everything_is_to_be_looked_at(&watching));
+    assert!(is_watched_again(&watching, &ground.root));
+}
+
+#[test]
+fn a_root_whose_parent_is_renamed_is_watched_where_its_path_leads() {
+    let place = place(false);
+    let parent = place.path().join("parent");
+    let ground = Ground::make(&parent).unwrap();
+    let Some(watching) = watching(&[&ground.root]) else { return };
+    fs::rename(&parent, place.path().join("other")).unwrap();
+    Ground::make(&parent).unwrap();
+    assert!(everything_is_to_be_looked_at(&watching));
+    assert!(is_watched_again(&watching, &ground.root));
+}
+
+#[test]
+fn what_is_mounted_below_a_root_is_watched_until_it_goes() {
+    let place = place(false);
+    let ground = Ground::make(place.path()).unwrap();
+    let point = ground.root.join("mounted");
+    fs::create_dir(&point).unwrap();
+    let Some(mut watching) = watching(&[&ground.root]) else { return };
+    let mounted = Mounted::tmpfs(&point);
+    assert!(is_watched_again(&watching, &point));
+    drop(mounted);
+    // The next event of the tree comes from below the mount point, on the root's own file system again.
+    watching.sync(&ground).unwrap();
+    assert!(is_watched_again(&watching, &point));
+}
+
+#[test]
+fn a_root_that_is_mounted_over_is_watched_as_what_is_seen_there() {
+    let place = place(false);
+    let ground = Ground::make(place.path()).unwrap();
+    let Some(watching) = watching(&[&ground.root]) else { return };
+    let mounted = Mounted::tmpfs(&ground.root);
+    assert!(is_watched_again(&watching, &ground.root));
+    drop(mounted);
+    assert!(is_watched_again(&watching, &ground.root));
+}
+
+#[test]
+fn a_write_by_way_of_a_bind_mount_is_reported_below_the_root() {
+    let place = place(false);
+    let ground = Ground::make(place.path()).unwrap();
+    let elsewhere = place.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let Some(mut watching) = watching(&[&ground.root]) else { return };
+    let _mounted = Mounted::bind(&ground.root, &elsewhere);
+    watching.sync(&ground).unwrap();
+    fs::write(elsewhere.join("file"), "x").unwrap();
+    let seen = watching.sync(&ground).unwrap();
+    assert!(seen.iter().any(|s| s.event == "create" && s.path == ground.root.join("file")), "{seen:?}");
+}
+
+#[test]
+fn what_is_bound_below_a_root_is_reported_at_the_place_where_it_is_seen() {
+    let place = place(false);
+    let ground = Ground::make(place.path()).unwrap();
+    let point = ground.root.join("bound");
+    fs::create_dir(&point).unwrap();
+    let Some(watching) = watching(&[&ground.root]) else { return };
+    let _mounted = Mounted::bind(&ground.outside, &point);
+    assert!(is_watched_again(&watching, &point));
+    fs::write(ground.outside.join("by-its-other-path"), "x").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let file = point.join("by-its-other-path");
+    let seen = std::iter::from_fn(|| watching.next(deadline.saturating_duration_since(Instant::now())).ok());
+    assert!(seen.into_iter().any(|seen| seen.event == "create" && seen.path == file));
 }

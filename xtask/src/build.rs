@@ -14,7 +14,7 @@ use object::{
     read::elf::{ElfFile64, FileHeader, ProgramHeader, SectionHeader},
 };
 
-use crate::{exec, place, setup::say, toolchain};
+use crate::{exec, place, setup::say, strip, toolchain};
 
 /// Which build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,8 @@ pub fn ebpf(profile: Profile) -> Result<PathBuf> {
         cargo.args(["--features", "log"]);
     }
     exec::shown(&mut cargo).context("the eBPF programs do not build")?;
-    let object = target.join("bpfel-unknown-none/release/vfsync-ebpf");
+    let object = target.join("vfsync-ebpf.o");
+    strip::debug(&target.join("bpfel-unknown-none/release/vfsync-ebpf"), &object)?;
     assert_ebpf(&object)?;
     Ok(object)
 }

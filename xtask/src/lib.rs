@@ -18,6 +18,7 @@ pub mod purity;
 pub mod setup;
 pub mod sshd;
 pub mod steps;
+pub mod strip;
 pub mod talker;
 pub mod test;
 pub mod toolchain;

@@ -10,6 +10,8 @@ use super::{
 };
 use std::{
     collections::BTreeMap,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 use vfsync_common::{Losses, record::Op};
@@ -18,6 +20,13 @@ use vfsync_common::{Losses, record::Op};
 const BATCH: usize = 65_536;
 /// How long a barrier may take before the programs count as broken.
 pub const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which directory a path leads to: device and inode number.
+type Identity = (u64, u64);
+
+fn identity(path: &Path) -> Option<Identity> {
+    std::fs::metadata(path).ok().filter(|found| found.is_dir()).map(|found| (found.dev(), found.ino()))
+}
 
 /// What a drain found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,7 +42,8 @@ pub struct EbpfSource {
     assembler: Assembler,
     watched: BTreeMap<u32, Watched>,
     next_slot: u32,
-    roots: usize,
+    /// The directory that each root's path leads to.
+    identities: Vec<Option<Identity>>,
     losses: Losses,
     misses: u64,
     /// The number of the last barrier that came back.
@@ -41,14 +51,14 @@ pub struct EbpfSource {
 }
 
 impl EbpfSource {
-    /// Wraps loaded programs, for so many roots.
-    pub fn new(programs: Programs, roots: usize) -> EbpfSource {
+    /// Wraps loaded programs, for these roots.
+    pub fn new(programs: Programs, roots: &[PathBuf]) -> EbpfSource {
         EbpfSource {
             programs,
             assembler: Assembler::default(),
             watched: BTreeMap::new(),
             next_slot: 0,
-            roots,
+            identities: roots.iter().map(|root| identity(root)).collect(),
             losses: Losses::default(),
             misses: 0,
             reached: 0,
@@ -82,6 +92,7 @@ impl EbpfSource {
     /// Takes what is in the ring.
     pub fn drain(&mut self, events: &mut Vec<Event>) -> Drained {
         let mut drained = Drained::default();
+        self.programs.log();
         let (mut losses, mut reached, mut garbled) = (None, self.reached, false);
         let assembler = &mut self.assembler;
         self.programs.drain(BATCH, |record| match record {
@@ -146,7 +157,7 @@ impl EbpfSource {
     }
 
     fn lost(&self, why: Loss, events: &mut Vec<Event>) {
-        events.extend((0..self.roots).map(|root| Event::lost(root, why)));
+        events.extend((0..self.identities.len()).map(|root| Event::lost(root, why)));
     }
 
     /// Returns what was lost in total, by cause, as of the last barrier and the last check.
@@ -171,8 +182,29 @@ impl EbpfSource {
         }
     }
 
+    /// Looks whether the paths of the roots lead to other directories than before: one that was renamed, or whose
+    /// parent was, is watched no longer; what is there now is, and is to be looked at.
+    pub fn check_roots(&mut self, roots: &[PathBuf], events: &mut Vec<Event>) -> std::io::Result<()> {
+        // Before the programs learn it: what comes between is found the next time.
+        let now: Vec<Option<Identity>> = roots.iter().map(|root| identity(root)).collect();
+        if now == self.identities {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.identities, now);
+        let plan = super::roots::plan(roots, &mounts::read()?);
+        for (watched, why) in self.watch(plan) {
+            tracing::warn!(path = %watched.path.display(), why, "a directory cannot be watched");
+        }
+        for (root, identity) in self.identities.iter().enumerate() {
+            if before.get(root) != Some(identity) {
+                events.push(Event::lost(root, Loss::RootChanged));
+            }
+        }
+        Ok(())
+    }
+
     /// Looks at the mounts again after they have changed, and reports what appeared or went.
-    pub fn remount(&mut self, roots: &[std::path::PathBuf], events: &mut Vec<Event>) -> std::io::Result<()> {
+    pub fn remount(&mut self, roots: &[PathBuf], events: &mut Vec<Event>) -> std::io::Result<()> {
         let plan = super::roots::plan(roots, &mounts::read()?);
         let before: Vec<Watched> = self.watched.values().cloned().collect();
         if plan == before {

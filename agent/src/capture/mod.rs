@@ -122,6 +122,9 @@ pub struct Capture {
     barriers: Barriers,
     mounts: Option<AsyncFd<File>>,
     readable: Option<AsyncFd<OwnedFd>>,
+    messages: Option<AsyncFd<OwnedFd>>,
+    /// When the paths of the roots were last looked at.
+    looked: Instant,
     pace: Pace,
     events: u64,
 }
@@ -148,6 +151,16 @@ fn registered<T: AsFd + AsRawFd>(owner: T, interest: Interest) -> std::io::Resul
     AsyncFd::with_interest(owner, interest)
 }
 
+/// Waits until the programs of a debug build say something of themselves; others never do.
+async fn said(
+    messages: Option<&AsyncFd<OwnedFd>>,
+) -> std::io::Result<tokio::io::unix::AsyncFdReadyGuard<'_, OwnedFd>> {
+    match messages {
+        Some(messages) => messages.readable().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Capture {
     /// Opens capture for these roots. From the moment this returns, nothing that happens below them is missed without
     /// a word. Blocks for the time of a self-test.
@@ -171,6 +184,8 @@ impl Capture {
             barriers: Barriers::new(cookie),
             mounts: None,
             readable: None,
+            messages: None,
+            looked: Instant::now(),
             // Busy at first: what has come during the opening woke nobody.
             pace: Pace { busy_since: Some(Instant::now()), interval: BUSY, checked: Instant::now() },
             events: 0,
@@ -218,6 +233,14 @@ impl Capture {
     fn drain(&mut self) -> Result<(), CaptureError> {
         let Source::Ebpf(source) = &mut self.source else { return Ok(()) };
         let drained = source.drain(&mut self.pending);
+        // A root may be moved away by its parent, of which no program tells. Another one that tells of it need not
+        // be waited for.
+        let told = self.pending.iter().any(|event| event.kind == EventKind::Lost(Loss::RootChanged));
+        if told || self.looked.elapsed() >= IDLE {
+            self.looked = Instant::now();
+            let checked = source.check_roots(&self.roots, &mut self.pending);
+            checked.map_err(|e| CaptureError::Broken(format!("/proc/self/mountinfo: {e}")))?;
+        }
         if drained.records > 0 {
             self.pace.interval = if drained.records > STORM_RECORDS { STORM } else { BUSY };
             self.pace.busy_since = Some(Instant::now());
@@ -243,6 +266,9 @@ impl Capture {
         if self.readable.is_none() {
             let descriptor = source.programs.readable().map_err(broken)?;
             self.readable = Some(registered(descriptor, Interest::READABLE).map_err(broken)?);
+            if let Some(descriptor) = source.programs.logs().map_err(broken)? {
+                self.messages = Some(registered(descriptor, Interest::READABLE).map_err(broken)?);
+            }
         }
         if self.mounts.is_none() {
             let file = File::open("/proc/self/mountinfo").map_err(broken)?;
@@ -255,6 +281,10 @@ impl Capture {
                 ready.map_err(broken)?.clear_ready();
                 self.pace.busy_since = Some(Instant::now());
                 self.pace.interval = BUSY;
+            }
+            ready = said(self.messages.as_ref()) => {
+                ready.map_err(broken)?.clear_ready();
+                source.programs.log();
             }
             ready = mounts.ready(Interest::PRIORITY) => {
                 ready.map_err(broken)?.clear_ready();

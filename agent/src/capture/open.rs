@@ -59,7 +59,7 @@ impl Attempt {
             Err(why) => return (TierReport::refused(tier, why), None),
         };
         let missing = programs.missing.clone();
-        let mut source = EbpfSource::new(programs, self.roots.len());
+        let mut source = EbpfSource::new(programs, &self.roots);
         let mut report = TierReport {
             missing,
             uncovered: report::uncovered(tier, self.preemption.certain(), counts_misses()),

@@ -13,6 +13,7 @@ use aya::{
     maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, FEntry, KProbe, Program},
 };
+use aya_log::EbpfLogger;
 use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     path::Path,
@@ -78,6 +79,8 @@ pub struct Programs {
     /// What barriers and teaching go through.
     pub cookie: Arc<Cookie>,
     descriptors: Vec<RawFd>,
+    /// What a debug build's programs say of themselves.
+    messages: Option<EbpfLogger<&'static dyn log::Log>>,
     filter: bool,
     /// Hooks that could not be attached, with the reason.
     pub missing: Vec<(String, String)>,
@@ -105,15 +108,23 @@ impl Programs {
             reserved: 0,
         };
         let calls = calls::table();
+        let level = message_level();
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&kernel.aya))
             .override_global("OFFSETS", &kernel.offsets, true)
             .override_global("SETTINGS", &settings, true)
             .override_global("SYSTEM_CALLS", &calls[..], true)
+            // Only a debug build has it.
+            .override_global(aya_log::LEVEL, &level, false)
             .map_max_entries("EVENTS", ring_bytes)
             .map_max_entries("SCRATCH", if kernel.certain { 1 } else { hooks::SLOTS })
             .load(OBJECT)
             .map_err(describe)?;
+        let messages = match EbpfLogger::init(&mut ebpf) {
+            Ok(messages) => Some(messages),
+            Err(aya_log::Error::MapNotFound) => None,
+            Err(error) => return Err(describe(error)),
+        };
         let mut missing = Vec::new();
         let mut descriptors = Vec::new();
         for attachment in attachments {
@@ -132,6 +143,7 @@ impl Programs {
             coalesced: PerCpuArray::try_from(map("COALESCED")?).map_err(describe)?,
             cookie: Arc::new(cookie),
             descriptors,
+            messages,
             filter: false,
             missing,
             _ebpf: ebpf,
@@ -180,6 +192,19 @@ impl Programs {
         self.control.set(0, Control { filter: u32::from(filter), learn: 0 }, 0).map_err(describe)
     }
 
+    /// Passes on what the programs have said of themselves.
+    pub fn log(&mut self) {
+        if let Some(messages) = &mut self.messages {
+            messages.flush();
+        }
+    }
+
+    /// Returns a descriptor that becomes readable when the programs say something of themselves; none if they never
+    /// do.
+    pub fn logs(&self) -> std::io::Result<Option<OwnedFd>> {
+        self.messages.as_ref().map(|messages| messages.as_fd().try_clone_to_owned()).transpose()
+    }
+
     /// Takes up to `limit` records out of the ring.
     pub fn drain(&mut self, limit: usize, mut take: impl FnMut(Result<Record, DecodeError>)) -> usize {
         let mut count = 0;
@@ -210,6 +235,18 @@ impl Programs {
     pub fn coalesced(&self) -> u64 {
         self.coalesced.get(&0, 0).map_or(0, |counts| counts.iter().sum())
     }
+}
+
+/// Returns down to which level the programs of a debug build have something to say: what nobody reads is not written.
+fn message_level() -> u8 {
+    let wanted = tracing::level_filters::LevelFilter::current().into_level();
+    wanted.map_or(0, |level| match level {
+        tracing::Level::ERROR => aya_log::Level::Error as u8,
+        tracing::Level::WARN => aya_log::Level::Warn as u8,
+        tracing::Level::INFO => aya_log::Level::Info as u8,
+        tracing::Level::DEBUG => aya_log::Level::Debug as u8,
+        tracing::Level::TRACE => aya_log::Level::Trace as u8,
+    })
 }
 
 /// Returns whether the kernel has kprobes: as a perf source, or in tracefs on older kernels.

@@ -1,49 +1,43 @@
-//! `capture-check VFSYNC TIER DIR…`: performs every operation in each directory and requires `vfsync watch` to report
-//! it. Runs in guests, where there is no cargo. Prints a table; the exit code is 1 if something was missed.
+//! `capture-check VFSYNC TIER NAME=DIR…`: performs every operation in each directory and looks whether `vfsync watch`
+//! reports it. Runs in guests, where there is no cargo. Prints a line of [`coverage`] each; the exit code is 1 if it
+//! could not look.
 
 use std::{path::Path, process::ExitCode};
 
 use vfsync_tests::{
+    coverage::{Cell, Word},
     operations::{Ground, OPERATIONS},
-    watching::{Outcome, Watching},
+    watching::Watching,
 };
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [vfsync, tier, dirs @ ..] = args.as_slice() else {
-        eprintln!("usage: capture-check VFSYNC TIER DIR...");
+    let [vfsync, tier, grounds @ ..] = args.as_slice() else {
+        eprintln!("usage: capture-check VFSYNC TIER NAME=DIR...");
         return ExitCode::from(2);
     };
-    let mut missed = 0;
-    for dir in dirs {
-        match check(Path::new(vfsync), tier, Path::new(dir)) {
-            Ok(count) => missed += count,
-            Err(error) => {
-                println!("{tier} {dir}: {error}");
-                missed += 1;
-            }
+    let mut code = ExitCode::SUCCESS;
+    for ground in grounds {
+        let (name, dir) = ground.split_once('=').unwrap_or(("", ground));
+        if let Err(error) = check(Path::new(vfsync), tier, name, Path::new(dir)) {
+            eprintln!("{tier} on {name}: {error}");
+            code = ExitCode::FAILURE;
         }
     }
-    ExitCode::from(u8::from(missed > 0))
+    code
 }
 
-/// Returns how many operations were missed.
-fn check(vfsync: &Path, tier: &str, dir: &Path) -> Result<usize, String> {
+fn check(vfsync: &Path, tier: &str, name: &str, dir: &Path) -> Result<(), String> {
     let ground = Ground::make(dir).map_err(|e| e.to_string())?;
     let mut watching = Watching::start(vfsync, tier, &[&ground.root])?;
-    let mut missed = 0;
     for operation in OPERATIONS {
-        let outcome = watching.demand(&ground, operation)?;
-        let word = match &outcome {
-            Outcome::Seen => "seen".to_string(),
-            Outcome::Lost => "announced as lost".to_string(),
-            Outcome::Missed(why) => {
-                missed += 1;
-                format!("MISSED: {why}")
-            }
-            Outcome::NotPerformed(why) => format!("not performed: {why}"),
+        let word = Word::from(watching.demand(&ground, operation)?);
+        let cell = Cell {
+            tier: tier.to_owned(),
+            file_system: name.to_owned(),
+            operation: operation.name.to_owned(),
         };
-        println!("{tier} {} {}: {word}", dir.display(), operation.name);
+        println!("{}", cell.line(&word));
     }
-    Ok(missed)
+    Ok(())
 }
