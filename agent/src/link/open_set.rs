@@ -1,7 +1,7 @@
 //! The [`OpenSet`] is the paths that the local end has seen an offer for and has not dealt with: in conflict, failed, or
 //! waiting. It is the archive's table of open paths, in memory.
 
-use crate::archive::{ArchiveError, Open, Snapshot, Writer};
+use crate::archive::{ArchiveError, Open, OpenReason, Snapshot, Writer};
 use crate::core::path::RelPath;
 use crate::core::version::ReplicaId;
 use std::collections::BTreeMap;
@@ -54,6 +54,12 @@ impl OpenSet {
     /// Returns all of them, for asking the peer to offer them again.
     pub fn all(&self) -> Vec<(RelPath, bool)> {
         self.paths.iter().map(|(path, open)| (path.clone(), open.recursive)).collect()
+    }
+
+    /// Returns those that failed: what was in their way may be gone.
+    pub fn failed(&self) -> Vec<(RelPath, bool)> {
+        let failed = self.paths.iter().filter(|(_, open)| matches!(open.reason, OpenReason::Failed(_)));
+        failed.map(|(path, open)| (path.clone(), open.recursive)).collect()
     }
 
     /// Returns the nearest open path at or above `path` that is meant with all below it.

@@ -25,10 +25,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// How long a position that only skipped entries would move may lag behind.
 const LAZY_BATCH: Duration = Duration::from_secs(1);
+/// While live, what failed is asked for again after so long, and then after twice as long each time.
+const RETRY: Duration = Duration::from_secs(2);
+/// But at least so often.
+const RETRY_AT_LEAST: Duration = Duration::from_secs(300);
 /// How often both ends may stir each other up before a pass is given up. Every resolution takes one.
 const ROUNDS: u32 = 100;
 
@@ -143,6 +147,8 @@ pub struct Session {
     commands: mpsc::UnboundedSender<Command>,
     counters: Arc<Counters>,
     tasks: JoinSet<()>,
+    /// Waits for ever; it has to be ended.
+    retrying: AbortHandle,
     settle: u64,
     /// The root at the far end, as it calls itself.
     pub remote_root: Vec<u8>,
@@ -393,9 +399,10 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         let _ = pump(&pumping, wanted);
     });
     tasks.spawn(offering(shared.clone(), offerer_commands, control_in.clone()));
+    let retrying = tasks.spawn(retrying(shared.clone()));
     let parts = Parts { to_receiver, to_pump, commands: commands.clone(), control: control_in };
     tasks.spawn(reading(shared.clone(), frames, parts, allowance));
-    Ok(Session { shared, control, commands, counters, tasks, settle: 0, remote_root })
+    Ok(Session { shared, control, commands, counters, tasks, retrying, settle: 0, remote_root })
 }
 
 /// Where the reader hands messages to.
@@ -493,6 +500,27 @@ fn dispatch(
         }
     }
     Ok(())
+}
+
+/// Asks the peer, while both ends live, to offer again what failed here: a disk that was full may have room now, and a
+/// file that somebody had open may be closed. A pass asks for all that is open at its start.
+async fn retrying(shared: Arc<Shared>) {
+    let mut wait = RETRY;
+    let mut before = Vec::new();
+    loop {
+        tokio::time::sleep(wait).await;
+        if !shared.live.load(Ordering::Relaxed) {
+            continue;
+        }
+        let failed = shared.open.read().expect("no thread panics with this locked").failed();
+        wait = if failed.is_empty() || failed != before { RETRY } else { (wait * 2).min(RETRY_AT_LEAST) };
+        before.clone_from(&failed);
+        for some in failed.chunks(1000) {
+            if shared.send_async(&Message::Again(some.to_vec())).await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// Offers what is new, whenever there is something.
@@ -757,6 +785,7 @@ impl Session {
             let _ = self.send(Message::Bye).await;
         }
         self.shared.close();
+        self.retrying.abort();
         let Session { shared, mut tasks, commands, control, .. } = self;
         drop((shared, commands, control));
         // The reader waits for the peer, which closes its side when it has read the farewell.

@@ -58,6 +58,20 @@ fn new_files_that_do_not_fit_fail_and_go_over_later_over_ssh() {
 }
 
 #[test]
+fn live_takes_what_did_not_fit_as_soon_as_there_is_room() {
+    let disk = SmallDisk::new(2 * MIB);
+    let pair = pair_on(&disk, false);
+    let mut live = pair.live();
+    for n in 0..40 {
+        pair.first.file(format!("f{n:02}"), vec![n; 100_000]);
+    }
+    live.prints("space");
+    disk.resize(20 * MIB);
+    live.carries();
+    live.interrupt().code(0);
+}
+
+#[test]
 fn a_new_version_that_does_not_fit_leaves_the_old_one_between_local_trees() {
     a_new_version_that_does_not_fit(false);
 }
