@@ -120,7 +120,7 @@ impl Watching {
     }
 
     /// Returns whether a loss is announced: what the kernel counts aside is asked for a moment later.
-    fn is_announced_as_lost(&self) -> bool {
+    pub fn is_announced_as_lost(&self) -> bool {
         std::iter::from_fn(|| self.next(Duration::from_secs(1)).ok()).any(|seen| seen.event == "overflow")
     }
 
@@ -179,6 +179,12 @@ fn shown(path: Option<&Path>) -> String {
 fn fits(seen: &Seen, expected: &Expected, ground: &Ground) -> bool {
     let at = |path: &str| ground.root.join(path);
     let path = at(expected.path);
+    if seen.tier == "fanotify" {
+        // It tells that a name has changed, less often how; and of a directory that is gone when it is asked, no more
+        // than that.
+        let gone = seen.event == "rmdir" && path.starts_with(&seen.path);
+        return gone || seen.path == path || seen.to.as_ref() == Some(&path);
+    }
     let place = match expected.to {
         Some(to) => seen.path == path && seen.to == Some(at(to)),
         None => seen.path == path || seen.to == Some(path),

@@ -131,3 +131,23 @@ fn every_operation_is_reported_but_those_in_the_table() {
         reports_every_operation(kernel);
     }
 }
+
+#[test]
+fn no_change_is_lost_in_silence_in_a_storm_however_the_kernel_is_preempted() {
+    let programs = vm::build_static("vfsync-tests").unwrap_or_else(|e| panic!("{e:#}"));
+    for kernel in kernels() {
+        // Before 6.7 a kernel does not count the kprobes that it skips where it is preempted: doctor says so.
+        let (modes, tiers): (&[_], _) = match kernel {
+            Kernel::V5_10 | Kernel::V6_1 => (&[None], "kprobe fentry"),
+            Kernel::V6_12 => (&[None, Some(Preempt::Full)], "kprobe"),
+            Kernel::Sid => (&[Some(Preempt::Lazy), Some(Preempt::Full)], "kprobe tracepoint"),
+        };
+        for &preempt in modes {
+            let check = (programs.with_file_name("storm-check"), "/bin/storm-check".to_owned());
+            let vm = Vm { preempt, files: vec![check], ..guest(kernel) };
+            let script =
+                format!("for tier in {tiers}; do storm-check vfsync $tier /mnt/ext4/$tier 3 || exit; done");
+            succeed(&vm, &script);
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! [`Barriers`] tell when everything that happened before a moment has been handed out.
 
-use super::{CaptureError, cookie::Cookie, ebpf::BARRIER_TIMEOUT};
+use super::{CaptureError, cookie::Cookie, source::BARRIER_TIMEOUT};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 

@@ -8,6 +8,7 @@ use std::{
     os::fd::OwnedFd,
     sync::{Mutex, PoisonError},
 };
+use tokio::sync::Notify;
 
 /// The cookie.
 pub struct Cookie {
@@ -18,6 +19,8 @@ pub struct Cookie {
     pub ino: u64,
     /// How many writes there were: the programs count along.
     written: Mutex<u64>,
+    /// Told of each write, for a source that does not see it by itself.
+    asked: Notify,
 }
 
 impl Cookie {
@@ -26,13 +29,23 @@ impl Cookie {
         let file = rustix::fs::memfd_create("vfsync-cookie", MemfdFlags::CLOEXEC)?;
         let stat = rustix::fs::fstat(&file)?;
         let dev = rustix::fs::major(stat.st_dev) << 20 | rustix::fs::minor(stat.st_dev);
-        Ok(Cookie { file, dev, ino: stat.st_ino, written: Mutex::new(0) })
+        Ok(Cookie { file, dev, ino: stat.st_ino, written: Mutex::new(0), asked: Notify::new() })
     }
 
     /// Writes, and returns the number of the barrier that will come.
     pub fn write(&self) -> io::Result<u64> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         self.write_locked(&mut written)
+    }
+
+    /// Returns how many writes there were.
+    pub fn written(&self) -> u64 {
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a write, or returns at once if there was one since the last wait.
+    pub async fn asked(&self) {
+        self.asked.notified().await;
     }
 
     /// Writes, and runs `work` while this thread is the one that the programs know.
@@ -45,6 +58,7 @@ impl Cookie {
     fn write_locked(&self, written: &mut u64) -> io::Result<u64> {
         rustix::io::pwrite(&self.file, &[1], 0)?;
         *written += 1;
+        self.asked.notify_one();
         Ok(*written)
     }
 }
