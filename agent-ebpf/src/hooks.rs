@@ -24,7 +24,7 @@ pub fn file_permission(slot: u32, file: u64, mask: u64) {
     if mask & MAY_WRITE == 0 {
         return learn(inode);
     }
-    if barrier(slot, inode) {
+    if barrier(slot, file, inode) {
         return;
     }
     written(slot, file, 0);

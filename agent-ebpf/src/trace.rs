@@ -210,7 +210,7 @@ fn ended(regs: u64, result: i64) {
     } else if class == Class::Ioctl as u8 && !changes(running.arg(1) as u32) {
         return;
     } else if let Some(inode) = file.inode()
-        && emit::barrier(SLOT_EXIT, inode)
+        && emit::barrier(SLOT_EXIT, file, inode)
     {
         return;
     }

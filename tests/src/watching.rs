@@ -13,6 +13,9 @@ use crate::operations::{Expected, Ground, Operation};
 /// How long an event may take. On an emulated processor programs take their time.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// How long the event of a marker may take before there is another one.
+const MARKER_LIMIT: Duration = Duration::from_secs(10);
+
 /// One event.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -98,23 +101,27 @@ impl Watching {
         seen().ok_or(line)
     }
 
-    /// Returns every event up to now: makes a file in the tree and waits for its event.
+    /// Returns every event up to now: makes a file in the tree and waits for its event; and another one if that does
+    /// not come, as what tells of it may be lost like any other.
     ///
     /// # Errors
-    /// It did not come.
+    /// None came.
     pub fn sync(&mut self, ground: &Ground) -> Result<Vec<Seen>, String> {
-        self.markers += 1;
-        let marker = ground.root.join(format!("marker-{}", self.markers));
-        std::fs::File::create(&marker).map_err(|e| format!("{}: {e}", marker.display()))?;
         let deadline = Instant::now() + LIMIT;
         let mut all = Vec::new();
         loop {
-            let seen = self.next(deadline.saturating_duration_since(Instant::now()))?;
-            if seen.path == marker {
-                return Ok(all);
-            }
-            if !seen.path.to_string_lossy().contains("/marker-") {
-                all.push(seen);
+            self.markers += 1;
+            let marker = ground.root.join(format!("marker-{}", self.markers));
+            std::fs::File::create(&marker).map_err(|e| format!("{}: {e}", marker.display()))?;
+            let again = Instant::now() + MARKER_LIMIT;
+            loop {
+                match self.next(again.saturating_duration_since(Instant::now())) {
+                    Ok(seen) if seen.path == marker => return Ok(all),
+                    Ok(seen) if seen.path.to_string_lossy().contains("/marker-") => {}
+                    Ok(seen) => all.push(seen),
+                    Err(why) if Instant::now() < again || Instant::now() > deadline => return Err(why),
+                    Err(_) => break,
+                }
             }
         }
     }

@@ -1,8 +1,11 @@
 //! A [`Cookie`] is a file of the agent's own that nobody else can open, and whose inode the programs know. A write to
 //! it comes back through the ring as a barrier: what happened before is in the ring before it. It also tells the
 //! programs which process and thread the agent is, in the kernel's own numbering.
+//!
+//! A kernel that is preempted may skip a program, and so a barrier: who waits for one writes again after a while, and
+//! any later number will do.
 
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, SeekFrom};
 use std::{
     io,
     os::fd::OwnedFd,
@@ -17,9 +20,9 @@ pub struct Cookie {
     pub dev: u32,
     /// The inode number.
     pub ino: u64,
-    /// How many writes there were: the programs count along.
+    /// How many writes there were.
     written: Mutex<u64>,
-    /// Told of each write, for a source that does not see it by itself.
+    /// Told when the reader has to look by itself.
     asked: Notify,
 }
 
@@ -43,7 +46,14 @@ impl Cookie {
         *self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a write, or returns at once if there was one since the last wait.
+    /// Writes, and wakes the reader whatever becomes of that.
+    pub fn ask(&self) -> io::Result<u64> {
+        let number = self.write()?;
+        self.asked.notify_one();
+        Ok(number)
+    }
+
+    /// Waits until someone asks, or returns at once if someone did since the last time.
     pub async fn asked(&self) {
         self.asked.notified().await;
     }
@@ -56,9 +66,11 @@ impl Cookie {
     }
 
     fn write_locked(&self, written: &mut u64) -> io::Result<u64> {
-        rustix::io::pwrite(&self.file, &[1], 0)?;
+        // The position is the number. Nothing is written there, so that the file never grows; the kernel asks for
+        // permission all the same.
+        rustix::fs::seek(&self.file, SeekFrom::Start(*written + 1))?;
+        rustix::io::write(&self.file, &[])?;
         *written += 1;
-        self.asked.notify_one();
         Ok(*written)
     }
 }

@@ -36,7 +36,7 @@ pub use open::survey;
 pub use preemption::Preemption;
 pub use report::{CaptureMode, CaptureReport, Seen, Tested, Tier, TierReport};
 
-use source::{Source, Surroundings};
+use source::{BARRIER_AGAIN, Source, Surroundings};
 use std::{
     fs::File,
     os::fd::{AsFd, AsRawFd, OwnedFd},
@@ -243,14 +243,19 @@ impl Capture {
         }
         let ending =
             drained.records == 0 && self.pace.busy_since.is_some_and(|since| since.elapsed() > LINGER);
-        if ending || (drained.records > 0 && self.pace.checked.elapsed() > CHECK) {
+        // A barrier may be lost like any other record: it is asked for again until one comes back, as nothing else
+        // tells of losses, and as long as someone waits.
+        let overdue =
+            self.barriers.wait_beyond(source.reached()) && self.pace.checked.elapsed() > BARRIER_AGAIN;
+        if ending || overdue || (drained.records > 0 && self.pace.checked.elapsed() > CHECK) {
             self.pace.checked = Instant::now();
             // The barrier brings the programs' counts of losses, behind everything they are about.
-            source.cookie().write().map_err(|e| CaptureError::Broken(format!("the cookie: {e}")))?;
+            let number =
+                source.cookie().write().map_err(|e| CaptureError::Broken(format!("the cookie: {e}")))?;
             source.drain(&mut self.pending);
-        }
-        if ending {
-            self.pace.busy_since = None;
+            if ending && source.reached() >= number {
+                self.pace.busy_since = None;
+            }
         }
         Ok(())
     }
@@ -286,8 +291,12 @@ impl Capture {
                 self.pace.busy_since = Some(Instant::now());
                 self.pace.interval = BUSY;
             }
-            // The programs wake the reader for a barrier; an empty queue of notifications has to be looked at.
-            () = cookie.asked(), if matches!(source, Source::Fanotify(_)) => {}
+            // An empty queue of notifications has to be looked at; the programs wake the reader for a barrier, unless
+            // it is lost.
+            () = cookie.asked(), if !busy => {
+                self.pace.busy_since = Some(Instant::now());
+                self.pace.interval = BUSY;
+            }
             ready = said(self.messages.as_ref()) => {
                 ready.map_err(broken)?.clear_ready();
                 if let Source::Ebpf(source) = source {

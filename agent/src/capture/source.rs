@@ -20,6 +20,9 @@ use std::{
 /// How long a barrier may take before capture counts as broken.
 pub const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// After this time a barrier that has not come back is written again: the kernel may have skipped the program.
+pub const BARRIER_AGAIN: Duration = Duration::from_millis(20);
+
 /// What a drain found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Drained {
@@ -92,11 +95,16 @@ impl Source {
     pub fn sync(&mut self) -> Result<Vec<Event>, String> {
         let number = self.cookie().write().map_err(|e| format!("cannot write the cookie: {e}"))?;
         let deadline = Instant::now() + BARRIER_TIMEOUT;
+        let mut again = Instant::now() + BARRIER_AGAIN;
         let mut events = Vec::new();
         loop {
             self.drain(&mut events);
             if self.reached() >= number {
                 return Ok(events);
+            }
+            if Instant::now() > again {
+                self.cookie().write().map_err(|e| format!("cannot write the cookie: {e}"))?;
+                again = Instant::now() + BARRIER_AGAIN;
             }
             if Instant::now() > deadline {
                 return Err("the programs are attached but report nothing".into());
