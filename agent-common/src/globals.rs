@@ -14,6 +14,7 @@ pub struct Offsets {
     pub file_dentry: u32,
     pub file_inode: u32,
     pub file_mode: u32,
+    pub file_pos: u32,
     pub dentry_parent: u32,
     pub dentry_name: u32,
     pub dentry_hash: u32,
@@ -41,7 +42,7 @@ pub struct Offsets {
     pub request_file: u32,
     pub request_opcode: u32,
 }
-const _: () = assert!(size_of::<Offsets>() == 34 * 4);
+const _: () = assert!(size_of::<Offsets>() == 35 * 4);
 
 impl Offsets {
     /// Offsets of a kernel that has nothing.
@@ -49,6 +50,7 @@ impl Offsets {
         file_dentry: MISSING,
         file_inode: MISSING,
         file_mode: MISSING,
+        file_pos: MISSING,
         dentry_parent: MISSING,
         dentry_name: MISSING,
         dentry_hash: MISSING,

@@ -16,7 +16,7 @@ pub use maps::{
 };
 
 /// The version of everything in this crate. An object and an agent with different numbers do not work together.
-pub const ABI: u8 = 1;
+pub const ABI: u8 = 2;
 
 /// Implements `aya::Pod` for a `#[repr(C)]` type.
 macro_rules! pod {

@@ -94,12 +94,10 @@ pub struct State {
     pub namespace: u64,
     /// When the reader was last woken, in nanoseconds.
     pub woken: u64,
-    /// How many barriers were written.
-    pub barriers: u64,
     /// What was lost.
     pub lost: Losses,
 }
-const _: () = assert!(size_of::<State>() == 72);
+const _: () = assert!(size_of::<State>() == 64);
 
 /// How many inodes a task's system call may touch before the rest is reported at once.
 pub const TOUCHES: usize = 4;

@@ -140,7 +140,7 @@ pub struct Header {
     pub reserved: u16,
     /// The slot that `to` is relative to, as `root`.
     pub to_root: u32,
-    /// The thread (what joins [`Op::Moving`] with [`Op::Moved`]), or the number of a barrier.
+    /// The thread (what joins [`Op::Moving`] with [`Op::Moved`]), or the number of a barrier: the position of the cookie.
     pub cookie: u64,
     /// The name of the task.
     pub comm: [u8; 16],

@@ -2,7 +2,7 @@
 //! already, is it in a watched directory.
 
 use crate::{
-    kernel::{Dentry, Facts, Inode, Superblock},
+    kernel::{Dentry, Facts, File, Inode, Superblock},
     maps::{CACHE, COALESCED, EVENTS, ROOTS, SUPERBLOCKS, control, settings, state},
     messages::{say_barrier, say_coalesced, say_learnt, say_no_path},
     ring::{Loss, begin, fill, lose, scratch, send},
@@ -69,8 +69,10 @@ pub fn learn(inode: Inode) {
 }
 
 /// Reports a barrier if the inode is the agent's cookie. Stands before everything else, so that it is never filtered.
+/// The position of the file is the barrier's number: a count of our own would be wrong for ever after the kernel has
+/// skipped a program once.
 #[inline(always)]
-pub fn barrier(slot: u32, inode: Inode) -> bool {
+pub fn barrier(slot: u32, file: File, inode: Inode) -> bool {
     let settings = settings();
     if inode.ino() != Some(settings.cookie_ino) {
         return false;
@@ -79,21 +81,19 @@ pub fn barrier(slot: u32, inode: Inode) -> bool {
     if dev != settings.cookie_dev {
         return false;
     }
-    let Some(state) = state() else { return true };
+    let (Some(state), Some(number)) = (state(), file.position()) else { return true };
     let Some(record) = begin(slot, Op::Barrier as u8, 0, &Facts::NONE, dev) else { return true };
     // SAFETY: the map's element and the scratch record are live; the agent writes its cookie from one thread at a
-    // time, so that nobody else changes `barriers` meanwhile.
+    // time.
     unsafe {
         let task = bpf_get_current_pid_tgid();
         (*state).agent = (task >> 32) as u32;
         (*state).thread = task as u32;
-        (*state).barriers += 1;
-        (*record).header.cookie = (*state).barriers;
+        (*record).header.cookie = number;
         (&raw mut (*record).body).cast::<Losses>().write_unaligned((*state).lost);
         (*record).header.path_len = size_of::<Losses>() as u16;
     }
-    // SAFETY: as above.
-    say_barrier(unsafe { (*record).header.cookie });
+    say_barrier(number);
     send(record, true);
     true
 }

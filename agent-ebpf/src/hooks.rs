@@ -24,7 +24,7 @@ pub fn file_permission(slot: u32, file: u64, mask: u64) {
     if mask & MAY_WRITE == 0 {
         return learn(inode);
     }
-    if barrier(slot, inode) {
+    if barrier(slot, file, inode) {
         return;
     }
     written(slot, file, 0);
@@ -159,6 +159,23 @@ pub fn xattr(slot: u32, dentry: u64) {
 #[inline(always)]
 pub fn fileattr(slot: u32, dentry: u64) {
     attributed(slot, Op::Attributes, dentry);
+}
+
+/// `chattr` where there is no `vfs_fileattr_set`: `int security_file_ioctl(struct file *file, unsigned int cmd, unsigned
+/// long arg)`, since before 5.10.
+#[inline(always)]
+pub fn ioctl(slot: u32, file: u64, command: u64) {
+    if sets_attributes(command as u32)
+        && let Some(dentry) = File(file).dentry()
+    {
+        attributed(slot, Op::Attributes, dentry.0);
+    }
+}
+
+/// Returns whether an `ioctl` sets a file's attributes: FS_IOC_SETFLAGS, its 32-bit form, FS_IOC_FSSETXATTR.
+#[inline(always)]
+pub fn sets_attributes(command: u32) -> bool {
+    matches!(command, 0x4008_6602 | 0x4004_6602 | 0x401c_5820)
 }
 
 /// Reports a change of attributes.

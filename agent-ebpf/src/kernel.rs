@@ -192,6 +192,12 @@ impl File {
         read(self.0, offset!(file_inode)).filter(|&i: &u64| i != 0).map(Inode)
     }
 
+    /// Returns the position at which the next write goes on.
+    #[inline(always)]
+    pub fn position(self) -> Option<u64> {
+        read(self.0, offset!(file_pos))
+    }
+
     /// Returns whether it was opened for writing.
     #[inline(always)]
     pub fn writes(self) -> bool {

@@ -58,3 +58,5 @@ probe!(14, xattr, k_removexattr_1, f_removexattr_1, 1);
 probe!(15, xattr, k_set_acl, f_set_acl, 1);
 probe!(16, xattr, k_remove_acl, f_remove_acl, 1);
 probe!(17, fileattr, k_fileattr, f_fileattr, 1);
+// Never together with the one before.
+probe!(17, ioctl, k_ioctl, f_ioctl, 0, 1);

@@ -210,16 +210,16 @@ fn ended(regs: u64, result: i64) {
     } else if class == Class::Ioctl as u8 && !changes(running.arg(1) as u32) {
         return;
     } else if let Some(inode) = file.inode()
-        && emit::barrier(SLOT_EXIT, inode)
+        && emit::barrier(SLOT_EXIT, file, inode)
     {
         return;
     }
     hooks::written(SLOT_EXIT, file, flags);
 }
 
-/// Returns whether an `ioctl` changes content or attributes: FICLONE, FICLONERANGE, FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR,
-/// and btrfs' and XFS' own forms of them share their numbers.
+/// Returns whether an `ioctl` changes content or attributes: FICLONE, FICLONERANGE, and what sets attributes; btrfs' and
+/// XFS' own forms of them share their numbers.
 #[inline(always)]
 fn changes(command: u32) -> bool {
-    matches!(command, 0x4004_9409 | 0x4020_940d | 0x4008_6602 | 0x4004_6602 | 0x401c_5820)
+    matches!(command, 0x4004_9409 | 0x4020_940d) || hooks::sets_attributes(command)
 }

@@ -8,6 +8,9 @@ use std::{
 
 use crate::watching::Outcome;
 
+/// The operation of a cell that stands for all of them: the tier is refused on the file system.
+pub const EVERYTHING: &str = "everything";
+
 /// What separates the parts of a line.
 const BORDER: &str = " | ";
 
@@ -71,6 +74,21 @@ impl fmt::Display for Cell {
     }
 }
 
+/// Returns the file systems for which a tier has told neither of each of these operations nor that it is refused.
+pub fn holes<'a>(
+    printed: &BTreeMap<Cell, Word>,
+    tier: &str,
+    file_systems: &[&'a str],
+    operations: &[&str],
+) -> Vec<&'a str> {
+    let told = |file_system: &str, operation: &str| {
+        printed.keys().any(|c| c.tier == tier && c.file_system == file_system && c.operation == operation)
+    };
+    let complete =
+        |name: &&str| told(name, EVERYTHING) || operations.iter().all(|operation| told(name, operation));
+    file_systems.iter().copied().filter(|name| !complete(name)).collect()
+}
+
 /// Reads the lines that a guest has printed; others are passed over.
 pub fn printed(output: &str) -> BTreeMap<Cell, Word> {
     let line = |line: &str| {
@@ -130,6 +148,21 @@ mod tests {
             let expected = if let Word::Missed(_) = word { Word::Missed("it".into()) } else { word };
             assert_eq!(read, BTreeMap::from([(cell("write"), expected)]));
         }
+    }
+
+    #[test]
+    fn a_file_system_that_nothing_was_told_of_is_a_hole() {
+        let on =
+            |file_system: &str, operation: &str| Cell { file_system: file_system.into(), ..cell(operation) };
+        let printed = BTreeMap::from([
+            (on("ext4", "write"), Word::Seen),
+            (on("ext4", "link"), Word::Seen),
+            (on("xfs", "write"), Word::Seen),
+            (on("overlay", EVERYTHING), Word::Missed("refused".into())),
+        ]);
+        let holes = |tier| holes(&printed, tier, &["ext4", "xfs", "overlay"], &["write", "link"]);
+        assert_eq!(holes("kprobe"), ["xfs"]);
+        assert_eq!(holes("fentry"), ["ext4", "xfs", "overlay"]);
     }
 
     #[test]

@@ -13,6 +13,9 @@ use crate::operations::{Expected, Ground, Operation};
 /// How long an event may take. On an emulated processor programs take their time.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// How long the event of a marker may take before there is another one.
+const MARKER_LIMIT: Duration = Duration::from_secs(10);
+
 /// One event.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -98,29 +101,33 @@ impl Watching {
         seen().ok_or(line)
     }
 
-    /// Returns every event up to now: makes a file in the tree and waits for its event.
+    /// Returns every event up to now: makes a file in the tree and waits for its event; and another one if that does
+    /// not come, as what tells of it may be lost like any other.
     ///
     /// # Errors
-    /// It did not come.
+    /// None came.
     pub fn sync(&mut self, ground: &Ground) -> Result<Vec<Seen>, String> {
-        self.markers += 1;
-        let marker = ground.root.join(format!("marker-{}", self.markers));
-        std::fs::File::create(&marker).map_err(|e| format!("{}: {e}", marker.display()))?;
         let deadline = Instant::now() + LIMIT;
         let mut all = Vec::new();
         loop {
-            let seen = self.next(deadline.saturating_duration_since(Instant::now()))?;
-            if seen.path == marker {
-                return Ok(all);
-            }
-            if !seen.path.to_string_lossy().contains("/marker-") {
-                all.push(seen);
+            self.markers += 1;
+            let marker = ground.root.join(format!("marker-{}", self.markers));
+            std::fs::File::create(&marker).map_err(|e| format!("{}: {e}", marker.display()))?;
+            let again = Instant::now() + MARKER_LIMIT;
+            loop {
+                match self.next(again.saturating_duration_since(Instant::now())) {
+                    Ok(seen) if seen.path == marker => return Ok(all),
+                    Ok(seen) if seen.path.to_string_lossy().contains("/marker-") => {}
+                    Ok(seen) => all.push(seen),
+                    Err(why) if Instant::now() < again || Instant::now() > deadline => return Err(why),
+                    Err(_) => break,
+                }
             }
         }
     }
 
     /// Returns whether a loss is announced: what the kernel counts aside is asked for a moment later.
-    fn is_announced_as_lost(&self) -> bool {
+    pub fn is_announced_as_lost(&self) -> bool {
         std::iter::from_fn(|| self.next(Duration::from_secs(1)).ok()).any(|seen| seen.event == "overflow")
     }
 
@@ -179,6 +186,12 @@ fn shown(path: Option<&Path>) -> String {
 fn fits(seen: &Seen, expected: &Expected, ground: &Ground) -> bool {
     let at = |path: &str| ground.root.join(path);
     let path = at(expected.path);
+    if seen.tier == "fanotify" {
+        // It tells that a name has changed, less often how; and of a directory that is gone when it is asked, no more
+        // than that.
+        let gone = seen.event == "rmdir" && path.starts_with(&seen.path);
+        return gone || seen.path == path || seen.to.as_ref() == Some(&path);
+    }
     let place = match expected.to {
         Some(to) => seen.path == path && seen.to == Some(at(to)),
         None => seen.path == path || seen.to == Some(path),

@@ -15,9 +15,17 @@ use vfsync_tests::{
     watching::{Outcome, Watching},
 };
 
-/// Starts `vfsync watch`; `None` where this machine has no capture.
+/// What works by way of the kernel's programs has to work by its notifications too.
+const TIERS: [&str; 2] = ["ebpf", "fanotify"];
+
+/// Starts `vfsync watch` with the best eBPF tier; `None` where this machine has none.
 fn watching(paths: &[&Path]) -> Option<Watching> {
-    match Watching::start(binary::vfsync(), "ebpf", paths) {
+    watching_by("ebpf", paths)
+}
+
+/// Starts `vfsync watch` with a tier; `None` where this machine does not have it.
+fn watching_by(tier: &str, paths: &[&Path]) -> Option<Watching> {
+    match Watching::start(binary::vfsync(), tier, paths) {
         Ok(watching) => Some(watching),
         Err(why) => {
             eprintln!("not tested: {why}");
@@ -32,10 +40,10 @@ fn place(memory: bool) -> tempfile::TempDir {
     tempfile::Builder::new().prefix("capture").tempdir_in(parent).expect("a place can be made")
 }
 
-fn every_operation_is_reported(memory: bool) {
+fn every_operation_is_reported(tier: &str, memory: bool) {
     let place = place(memory);
     let ground = Ground::make(place.path()).unwrap();
-    let Some(mut watching) = watching(&[&ground.root]) else { return };
+    let Some(mut watching) = watching_by(tier, &[&ground.root]) else { return };
     let mut missed = Vec::new();
     for operation in OPERATIONS {
         match watching.demand(&ground, operation).unwrap() {
@@ -50,25 +58,27 @@ fn every_operation_is_reported(memory: bool) {
 
 #[test]
 fn every_operation_is_reported_in_memory() {
-    every_operation_is_reported(true);
+    TIERS.into_iter().for_each(|tier| every_operation_is_reported(tier, true));
 }
 
 #[test]
 fn every_operation_is_reported_on_the_disk() {
-    every_operation_is_reported(false);
+    TIERS.into_iter().for_each(|tier| every_operation_is_reported(tier, false));
 }
 
 #[test]
 fn what_happens_outside_is_not_reported() {
-    let place = place(false);
-    let ground = Ground::make(place.path()).unwrap();
-    let Some(mut watching) = watching(&[&ground.root]) else { return };
-    watching.sync(&ground).unwrap();
-    fs::write(ground.outside.join("file"), "x").unwrap();
-    fs::rename(ground.outside.join("file"), ground.outside.join("other")).unwrap();
-    fs::remove_file(ground.outside.join("other")).unwrap();
-    let seen = watching.sync(&ground).unwrap();
-    assert!(seen.is_empty(), "{seen:?}");
+    for tier in TIERS {
+        let place = place(false);
+        let ground = Ground::make(place.path()).unwrap();
+        let Some(mut watching) = watching_by(tier, &[&ground.root]) else { continue };
+        watching.sync(&ground).unwrap();
+        fs::write(ground.outside.join("file"), "x").unwrap();
+        fs::rename(ground.outside.join("file"), ground.outside.join("other")).unwrap();
+        fs::remove_file(ground.outside.join("other")).unwrap();
+        let seen = watching.sync(&ground).unwrap();
+        assert!(seen.is_empty(), "{seen:?}");
+    }
 }
 
 #[test]
@@ -112,16 +122,18 @@ fn every_one_of_ten_thousand_deletions_is_reported_or_announced_as_lost() {
 
 #[test]
 fn an_append_after_each_report_is_reported_again() {
-    let place = place(false);
-    let ground = Ground::make(place.path()).unwrap();
-    let Some(mut watching) = watching(&[&ground.root]) else { return };
-    let path = ground.root.join("log");
-    let mut file = fs::File::create(&path).unwrap();
-    watching.sync(&ground).unwrap();
-    for _ in 0..50 {
-        file.write_all(b"line\n").unwrap();
-        let seen = watching.sync(&ground).unwrap();
-        assert!(seen.iter().any(|s| s.event == "write" && s.path == path), "{seen:?}");
+    for tier in TIERS {
+        let place = place(false);
+        let ground = Ground::make(place.path()).unwrap();
+        let Some(mut watching) = watching_by(tier, &[&ground.root]) else { continue };
+        let path = ground.root.join("log");
+        let mut file = fs::File::create(&path).unwrap();
+        watching.sync(&ground).unwrap();
+        for _ in 0..50 {
+            file.write_all(b"line\n").unwrap();
+            let seen = watching.sync(&ground).unwrap();
+            assert!(seen.iter().any(|s| s.event == "write" && s.path == path), "{seen:?}");
+        }
     }
 }
 
@@ -149,80 +161,93 @@ fn everything_is_to_be_looked_at(watching: &Watching) -> bool {
 
 #[test]
 fn a_root_that_is_replaced_is_watched_as_what_it_is_now() {
-    let place = place(false);
-    let ground = Ground::make(place.path()).unwrap();
-    let Some(watching) = watching(&[&ground.root]) else { return };
-    fs::rename(&ground.root, ground.outside.join("old")).unwrap();
-    assert!(everything_is_to_be_looked_at(&watching));
-    fs::create_dir(&ground.root).unwrap();
-    assert!(everything_is_to_be_looked_at(&watching));
-    assert!(is_watched_again(&watching, &ground.root));
+    for tier in TIERS {
+        let place = place(false);
+        let ground = Ground::make(place.path()).unwrap();
+        let Some(watching) = watching_by(tier, &[&ground.root]) else { continue };
+        fs::rename(&ground.root, ground.outside.join("old")).unwrap();
+        assert!(everything_is_to_be_looked_at(&watching));
+        fs::create_dir(&ground.root).unwrap();
+        assert!(everything_is_to_be_looked_at(&watching));
+        assert!(is_watched_again(&watching, &ground.root));
+    }
 }
 
 #[test]
 fn a_root_whose_parent_is_renamed_is_watched_where_its_path_leads() {
-    let place = place(false);
-    let parent = place.path().join("parent");
-    let ground = Ground::make(&parent).unwrap();
-    let Some(watching) = watching(&[&ground.root]) else { return };
-    fs::rename(&parent, place.path().join("other")).unwrap();
-    Ground::make(&parent).unwrap();
-    assert!(everything_is_to_be_looked_at(&watching));
-    assert!(is_watched_again(&watching, &ground.root));
+    for tier in TIERS {
+        let place = place(false);
+        let parent = place.path().join("parent");
+        let ground = Ground::make(&parent).unwrap();
+        let Some(watching) = watching_by(tier, &[&ground.root]) else { continue };
+        fs::rename(&parent, place.path().join("other")).unwrap();
+        Ground::make(&parent).unwrap();
+        assert!(everything_is_to_be_looked_at(&watching));
+        assert!(is_watched_again(&watching, &ground.root));
+    }
 }
 
 #[test]
 fn what_is_mounted_below_a_root_is_watched_until_it_goes() {
-    let place = place(false);
-    let ground = Ground::make(place.path()).unwrap();
-    let point = ground.root.join("mounted");
-    fs::create_dir(&point).unwrap();
-    let Some(mut watching) = watching(&[&ground.root]) else { return };
-    let mounted = Mounted::tmpfs(&point);
-    assert!(is_watched_again(&watching, &point));
-    drop(mounted);
-    // The next event of the tree comes from below the mount point, on the root's own file system again.
-    watching.sync(&ground).unwrap();
-    assert!(is_watched_again(&watching, &point));
+    for tier in TIERS {
+        let place = place(false);
+        let ground = Ground::make(place.path()).unwrap();
+        let point = ground.root.join("mounted");
+        fs::create_dir(&point).unwrap();
+        let Some(mut watching) = watching_by(tier, &[&ground.root]) else { continue };
+        let mounted = Mounted::tmpfs(&point);
+        assert!(is_watched_again(&watching, &point));
+        drop(mounted);
+        // The next event of the tree comes from below the mount point, on the root's own file system again.
+        watching.sync(&ground).unwrap();
+        assert!(is_watched_again(&watching, &point));
+    }
 }
 
 #[test]
 fn a_root_that_is_mounted_over_is_watched_as_what_is_seen_there() {
-    let place = place(false);
-    let ground = Ground::make(place.path()).unwrap();
-    let Some(watching) = watching(&[&ground.root]) else { return };
-    let mounted = Mounted::tmpfs(&ground.root);
-    assert!(is_watched_again(&watching, &ground.root));
-    drop(mounted);
-    assert!(is_watched_again(&watching, &ground.root));
+    for tier in TIERS {
+        let place = place(false);
+        let ground = Ground::make(place.path()).unwrap();
+        let Some(watching) = watching_by(tier, &[&ground.root]) else { continue };
+        let mounted = Mounted::tmpfs(&ground.root);
+        assert!(is_watched_again(&watching, &ground.root));
+        drop(mounted);
+        assert!(is_watched_again(&watching, &ground.root));
+    }
 }
 
 #[test]
 fn a_write_by_way_of_a_bind_mount_is_reported_below_the_root() {
-    let place = place(false);
-    let ground = Ground::make(place.path()).unwrap();
-    let elsewhere = place.path().join("elsewhere");
-    fs::create_dir(&elsewhere).unwrap();
-    let Some(mut watching) = watching(&[&ground.root]) else { return };
-    let _mounted = Mounted::bind(&ground.root, &elsewhere);
-    watching.sync(&ground).unwrap();
-    fs::write(elsewhere.join("file"), "x").unwrap();
-    let seen = watching.sync(&ground).unwrap();
-    assert!(seen.iter().any(|s| s.event == "create" && s.path == ground.root.join("file")), "{seen:?}");
+    for tier in TIERS {
+        let place = place(false);
+        let ground = Ground::make(place.path()).unwrap();
+        let elsewhere = place.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        let Some(mut watching) = watching_by(tier, &[&ground.root]) else { continue };
+        let _mounted = Mounted::bind(&ground.root, &elsewhere);
+        watching.sync(&ground).unwrap();
+        fs::write(elsewhere.join("file"), "x").unwrap();
+        let seen = watching.sync(&ground).unwrap();
+        assert!(seen.iter().any(|s| s.event == "create" && s.path == ground.root.join("file")), "{seen:?}");
+    }
 }
 
 #[test]
 fn what_is_bound_below_a_root_is_reported_at_the_place_where_it_is_seen() {
-    let place = place(false);
-    let ground = Ground::make(place.path()).unwrap();
-    let point = ground.root.join("bound");
-    fs::create_dir(&point).unwrap();
-    let Some(watching) = watching(&[&ground.root]) else { return };
-    let _mounted = Mounted::bind(&ground.outside, &point);
-    assert!(is_watched_again(&watching, &point));
-    fs::write(ground.outside.join("by-its-other-path"), "x").unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let file = point.join("by-its-other-path");
-    let seen = std::iter::from_fn(|| watching.next(deadline.saturating_duration_since(Instant::now())).ok());
-    assert!(seen.into_iter().any(|seen| seen.event == "create" && seen.path == file));
+    for tier in TIERS {
+        let place = place(false);
+        let ground = Ground::make(place.path()).unwrap();
+        let point = ground.root.join("bound");
+        fs::create_dir(&point).unwrap();
+        let Some(watching) = watching_by(tier, &[&ground.root]) else { continue };
+        let _mounted = Mounted::bind(&ground.outside, &point);
+        assert!(is_watched_again(&watching, &point));
+        fs::write(ground.outside.join("by-its-other-path"), "x").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let file = point.join("by-its-other-path");
+        let seen =
+            std::iter::from_fn(|| watching.next(deadline.saturating_duration_since(Instant::now())).ok());
+        assert!(seen.into_iter().any(|seen| seen.event == "create" && seen.path == file), "{tier}");
+    }
 }

@@ -1,6 +1,6 @@
 //! [`Barriers`] tell when everything that happened before a moment has been handed out.
 
-use super::{CaptureError, cookie::Cookie, ebpf::BARRIER_TIMEOUT};
+use super::{CaptureError, cookie::Cookie, source::BARRIER_TIMEOUT};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
@@ -30,7 +30,7 @@ impl Barriers {
         let (done, reached) = oneshot::channel();
         {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            let number = cookie.write().map_err(|e| CaptureError::Broken(format!("the cookie: {e}")))?;
+            let number = cookie.ask().map_err(|e| CaptureError::Broken(format!("the cookie: {e}")))?;
             waiting.push(Waiting { number, done });
         }
         match tokio::time::timeout(BARRIER_TIMEOUT, reached).await {
@@ -38,6 +38,12 @@ impl Barriers {
             Ok(Err(_)) => Err(CaptureError::Broken("capture was closed".into())),
             Err(_) => Err(CaptureError::Broken("a barrier did not come back".into())),
         }
+    }
+
+    /// Returns whether someone waits for a higher number than this one.
+    pub(super) fn wait_beyond(&self, reached: u64) -> bool {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.iter().any(|waiting| waiting.number > reached)
     }
 
     /// Tells those whose barrier has this number or a lower one.

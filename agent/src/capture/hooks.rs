@@ -51,6 +51,9 @@ const MOVED: &[(&str, [&str; 2], [&str; 2])] = &[
 /// Hooks that came with later kernels: not there is not a failure.
 const NEWER: &[&str] = &["security_inode_set_acl", "security_inode_remove_acl", "vfs_fileattr_set"];
 
+/// What sees `chattr` before that had a function of its own. It sees every other `ioctl` too, so only there.
+const OLDER: Hook = ("security_file_ioctl", "k_ioctl", "f_ioctl", true);
+
 /// The tracepoints, in the order in which they are attached: the cookie's first.
 const TRACEPOINTS: &[(&str, &str, bool)] = &[
     ("sys_exit", "t_sys_exit", false),
@@ -78,13 +81,13 @@ pub fn of_tier(tier: Tier, btf: &Btf) -> Result<Vec<Attach>, String> {
 }
 
 fn probes(btf: &Btf, fentry: bool) -> Vec<Attach> {
-    let same = SAME.iter().filter(|hook| !NEWER.contains(&hook.0) || btf.has_function(hook.0)).map(
-        |&(function, kprobe, trampoline, optional)| Attach {
-            program: if fentry { trampoline } else { kprobe },
-            function,
-            optional,
-        },
-    );
+    let older = (!btf.has_function("vfs_fileattr_set")).then_some(&OLDER);
+    let there = SAME.iter().filter(|hook| !NEWER.contains(&hook.0) || btf.has_function(hook.0)).chain(older);
+    let same = there.map(|&(function, kprobe, trampoline, optional)| Attach {
+        program: if fentry { trampoline } else { kprobe },
+        function,
+        optional,
+    });
     let moved = MOVED.iter().map(|&(function, kprobes, trampolines)| {
         // Without the function in BTF there is nothing to attach to either, and that will be the reason.
         let leading = btf

@@ -8,7 +8,7 @@
 //! - lets a written file rest, unless the event says that it was closed, and looks again while it has writers,
 //! - looks at everything below a directory that was moved.
 //!
-//! [`programs`] and [`ebpf`] are the eBPF tiers, [`selftest`] decides which of them is believed.
+//! [`programs`] and [`ebpf`] are the eBPF tiers, [`fanotify`] is the one without; [`selftest`] decides which of them is believed.
 
 mod assemble;
 mod barrier;
@@ -18,6 +18,7 @@ mod cookie;
 pub mod decode;
 mod ebpf;
 mod event;
+mod fanotify;
 mod hooks;
 pub mod mounts;
 pub mod offsets;
@@ -27,6 +28,7 @@ mod programs;
 mod report;
 mod roots;
 mod selftest;
+mod source;
 
 pub use barrier::Barriers;
 pub use event::{Event, EventKind, Loss};
@@ -34,7 +36,7 @@ pub use open::survey;
 pub use preemption::Preemption;
 pub use report::{CaptureMode, CaptureReport, Seen, Tested, Tier, TierReport};
 
-use ebpf::EbpfSource;
+use source::{BARRIER_AGAIN, Source, Surroundings};
 use std::{
     fs::File,
     os::fd::{AsFd, AsRawFd, OwnedFd},
@@ -109,15 +111,16 @@ pub struct Stats {
     pub events: u64,
     /// Records that coalescing has saved.
     pub coalesced: u64,
-    /// Losses, by cause: ring full, no memory, path, tasks, skipped programs.
+    /// Losses, by cause: ring or queue full, no memory, path, tasks, skipped programs.
     pub lost: [u64; 5],
 }
 
 /// The capture of a process: one for all its roots.
 pub struct Capture {
-    source: Source,
+    /// None where only a scan finds changes.
+    source: Option<Source>,
+    surroundings: Surroundings,
     tier: Tier,
-    roots: Vec<PathBuf>,
     pending: Vec<Event>,
     barriers: Barriers,
     mounts: Option<AsyncFd<File>>,
@@ -127,11 +130,6 @@ pub struct Capture {
     looked: Instant,
     pace: Pace,
     events: u64,
-}
-
-enum Source {
-    Ebpf(Box<EbpfSource>),
-    Nothing,
 }
 
 /// How the ring is looked at just now.
@@ -171,15 +169,12 @@ impl Capture {
         open::open(request, roots)
     }
 
-    fn new(source: Source, tier: Tier, roots: Vec<PathBuf>) -> Capture {
-        let cookie = match &source {
-            Source::Ebpf(source) => Some(Arc::clone(&source.programs.cookie)),
-            Source::Nothing => None,
-        };
+    fn new(source: Option<Source>, tier: Tier, surroundings: Surroundings) -> Capture {
+        let cookie = source.as_ref().map(|source| Arc::clone(source.cookie()));
         Capture {
             source,
+            surroundings,
             tier,
-            roots,
             pending: Vec::new(),
             barriers: Barriers::new(cookie),
             mounts: None,
@@ -205,11 +200,12 @@ impl Capture {
     /// Returns the counters.
     pub fn stats(&self) -> Stats {
         let (coalesced, lost) = match &self.source {
-            Source::Ebpf(source) => {
+            Some(Source::Ebpf(source)) => {
                 let (l, skipped) = source.losses();
                 (source.programs.coalesced(), [l.ring, l.scratch, l.walk, l.tasks, skipped])
             }
-            Source::Nothing => (0, [0; 5]),
+            Some(Source::Fanotify(source)) => (0, [source.overflows, 0, 0, 0, 0]),
+            None => (0, [0; 5]),
         };
         Stats { events: self.events, coalesced, lost }
     }
@@ -231,14 +227,14 @@ impl Capture {
 
     /// Takes what is there, and asks for losses now and then.
     fn drain(&mut self) -> Result<(), CaptureError> {
-        let Source::Ebpf(source) = &mut self.source else { return Ok(()) };
+        let Some(source) = &mut self.source else { return Ok(()) };
         let drained = source.drain(&mut self.pending);
         // A root may be moved away by its parent, of which no program tells. Another one that tells of it need not
         // be waited for.
         let told = self.pending.iter().any(|event| event.kind == EventKind::Lost(Loss::RootChanged));
         if told || self.looked.elapsed() >= IDLE {
             self.looked = Instant::now();
-            let checked = source.check_roots(&self.roots, &mut self.pending);
+            let checked = self.surroundings.check_roots(source, &mut self.pending);
             checked.map_err(|e| CaptureError::Broken(format!("/proc/self/mountinfo: {e}")))?;
         }
         if drained.records > 0 {
@@ -247,14 +243,19 @@ impl Capture {
         }
         let ending =
             drained.records == 0 && self.pace.busy_since.is_some_and(|since| since.elapsed() > LINGER);
-        if ending || (drained.records > 0 && self.pace.checked.elapsed() > CHECK) {
+        // A barrier may be lost like any other record: it is asked for again until one comes back, as nothing else
+        // tells of losses, and as long as someone waits.
+        let overdue =
+            self.barriers.wait_beyond(source.reached()) && self.pace.checked.elapsed() > BARRIER_AGAIN;
+        if ending || overdue || (drained.records > 0 && self.pace.checked.elapsed() > CHECK) {
             self.pace.checked = Instant::now();
             // The barrier brings the programs' counts of losses, behind everything they are about.
-            source.programs.cookie.write().map_err(|e| CaptureError::Broken(format!("the cookie: {e}")))?;
+            let number =
+                source.cookie().write().map_err(|e| CaptureError::Broken(format!("the cookie: {e}")))?;
             source.drain(&mut self.pending);
-        }
-        if ending {
-            self.pace.busy_since = None;
+            if ending && source.reached() >= number {
+                self.pace.busy_since = None;
+            }
         }
         Ok(())
     }
@@ -262,18 +263,26 @@ impl Capture {
     /// Waits until it is worth looking at the ring again.
     async fn wait(&mut self) -> Result<(), CaptureError> {
         let broken = |e: std::io::Error| CaptureError::Broken(e.to_string());
-        let Source::Ebpf(source) = &mut self.source else { return std::future::pending().await };
+        let Some(source) = &mut self.source else { return std::future::pending().await };
         if self.readable.is_none() {
-            let descriptor = source.programs.readable().map_err(broken)?;
+            let descriptor = source.readable().map_err(broken)?;
             self.readable = Some(registered(descriptor, Interest::READABLE).map_err(broken)?);
-            if let Some(descriptor) = source.programs.logs().map_err(broken)? {
+            if let Source::Ebpf(source) = source
+                && let Some(descriptor) = source.programs.logs().map_err(broken)?
+            {
                 self.messages = Some(registered(descriptor, Interest::READABLE).map_err(broken)?);
             }
         }
         if self.mounts.is_none() {
             let file = File::open("/proc/self/mountinfo").map_err(broken)?;
             self.mounts = Some(registered(file, Interest::PRIORITY).map_err(broken)?);
+            // What has changed since the mounts were read, while it was not waited for.
+            self.surroundings.remount(source, &mut self.pending).map_err(broken)?;
+            if !self.pending.is_empty() {
+                return Ok(());
+            }
         }
+        let cookie = Arc::clone(source.cookie());
         let (Some(readable), Some(mounts)) = (&self.readable, &self.mounts) else { return Ok(()) };
         let busy = self.pace.busy_since.is_some();
         tokio::select! {
@@ -282,13 +291,24 @@ impl Capture {
                 self.pace.busy_since = Some(Instant::now());
                 self.pace.interval = BUSY;
             }
+            // An empty queue of notifications has to be looked at; the programs wake the reader for a barrier, unless
+            // it is lost.
+            () = cookie.asked(), if !busy => {
+                self.pace.busy_since = Some(Instant::now());
+                self.pace.interval = BUSY;
+            }
             ready = said(self.messages.as_ref()) => {
                 ready.map_err(broken)?.clear_ready();
-                source.programs.log();
+                if let Source::Ebpf(source) = source {
+                    source.programs.log();
+                }
             }
             ready = mounts.ready(Interest::PRIORITY) => {
                 ready.map_err(broken)?.clear_ready();
-                source.remount(&self.roots, &mut self.pending).map_err(broken)?;
+                if let Source::Fanotify(source) = source {
+                    source.forget_places();
+                }
+                self.surroundings.remount(source, &mut self.pending).map_err(broken)?;
             }
             () = sleep(if busy { self.pace.interval } else { IDLE }) => {}
         }
@@ -297,10 +317,10 @@ impl Capture {
 
     /// Tells those who wait that their barrier was reached and everything before it handed out.
     fn settle(&mut self) {
-        if let Source::Ebpf(source) = &self.source
+        if let Some(source) = &self.source
             && self.pending.is_empty()
         {
-            self.barriers.settle(source.reached);
+            self.barriers.settle(source.reached());
         }
     }
 }

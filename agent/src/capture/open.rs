@@ -1,13 +1,15 @@
 //! Opening capture: try the tiers, best first, until one passes its self-test on the file system of every root.
 
 use super::{
-    Capture, CaptureError, CaptureMode, CaptureReport, CaptureRequest, Preemption, Source, Tier, TierReport,
+    Capture, CaptureError, CaptureMode, CaptureReport, CaptureRequest, Preemption, Tier, TierReport,
     ebpf::EbpfSource,
+    fanotify::FanotifySource,
     mounts::{self, Mount},
     programs::{Kernel, Programs},
     report,
-    roots::{self, Home, Watched},
+    roots::{Home, Watched},
     selftest::{self, Ground},
+    source::{Source, Surroundings},
 };
 use crate::core::path::RelPath;
 use std::path::PathBuf;
@@ -47,19 +49,12 @@ impl Attempt {
         (0..self.roots.len()).filter(|&root| is_remote(&self.roots[root])).collect()
     }
 
-    /// Loads and tests one tier. The report says whether it is of use; the source is there if it is.
-    fn tier(&self, tier: Tier) -> (TierReport, Option<EbpfSource>) {
-        let loaded = match (&self.kernel, tier.is_ebpf()) {
-            (_, false) => return (TierReport::refused(tier, "this version does not have it"), None),
-            (Err(why), true) => Err(why.clone()),
-            (Ok(kernel), true) => Programs::load(tier, kernel, self.ring_bytes),
-        };
-        let programs = match loaded {
-            Ok(programs) => programs,
+    /// Opens and tests one tier. The report says whether it is of use; the source is there if it is.
+    fn tier(&self, tier: Tier) -> (TierReport, Option<Source>) {
+        let (mut source, missing) = match self.source(tier) {
+            Ok(opened) => opened,
             Err(why) => return (TierReport::refused(tier, why), None),
         };
-        let missing = programs.missing.clone();
-        let mut source = EbpfSource::new(programs, &self.roots);
         let mut report = TierReport {
             missing,
             uncovered: report::uncovered(tier, self.preemption.certain(), counts_misses()),
@@ -70,8 +65,23 @@ impl Attempt {
         (report, usable.then_some(source))
     }
 
+    /// Opens a tier; also returns the hooks that this kernel does not give it.
+    fn source(&self, tier: Tier) -> Result<(Source, Vec<(String, String)>), String> {
+        let roots = self.roots.len();
+        match (tier, &self.kernel) {
+            (Tier::Scan, _) => Err("it has no events".into()),
+            (Tier::Fanotify, _) => Ok((Source::Fanotify(Box::new(FanotifySource::open(roots)?)), Vec::new())),
+            (Tier::Kprobe | Tier::Fentry | Tier::Tracepoint, Err(why)) => Err(why.clone()),
+            (Tier::Kprobe | Tier::Fentry | Tier::Tracepoint, Ok(kernel)) => {
+                let mut programs = Programs::load(tier, kernel, self.ring_bytes)?;
+                let missing = std::mem::take(&mut programs.missing);
+                Ok((Source::Ebpf(Box::new(EbpfSource::new(programs, roots))), missing))
+            }
+        }
+    }
+
     /// Runs the self-test on the file system of every root.
-    fn test(&self, source: &mut EbpfSource, report: &mut TierReport) -> Result<(), String> {
+    fn test(&self, source: &mut Source, report: &mut TierReport) -> Result<(), String> {
         source.sync()?;
         let mut tested: Vec<u32> = Vec::new();
         for root in &self.roots {
@@ -101,7 +111,7 @@ impl Attempt {
 }
 
 /// Runs the self-test in one directory.
-fn on_ground(source: &mut EbpfSource, ground: &Ground, dev: u32) -> Result<Vec<report::Tested>, String> {
+fn on_ground(source: &mut Source, ground: &Ground, dev: u32) -> Result<Vec<report::Tested>, String> {
     let watched = Watched {
         path: ground.path.clone(),
         mount: 0,
@@ -147,14 +157,15 @@ fn candidates(mode: CaptureMode, preemption: Preemption) -> Vec<Tier> {
 pub fn open(request: &CaptureRequest, roots: &[PathBuf]) -> Result<(Capture, CaptureReport), CaptureError> {
     let tiers = candidates(request.mode, Preemption::of_this_kernel());
     let attempt = Attempt::new(roots, request.ring_bytes, tiers.iter().any(|t| t.is_ebpf()))?;
+    let surroundings = Surroundings::new(attempt.roots.clone(), &attempt.mounts);
     let mut refused = Vec::new();
     for tier in tiers {
         let (report, source) = match tier {
-            Tier::Scan => (scan_report(), Source::Nothing),
+            Tier::Scan => (scan_report(), None),
             _ => match attempt.tier(tier) {
                 (report, Some(mut source)) => {
-                    start(&mut source, &attempt, request)?;
-                    (report, Source::Ebpf(Box::new(source)))
+                    start(&mut source, &surroundings, request)?;
+                    (report, Some(source))
                 }
                 (report, None) => {
                     let why = report.refused.as_deref().unwrap_or_default();
@@ -166,7 +177,7 @@ pub fn open(request: &CaptureRequest, roots: &[PathBuf]) -> Result<(Capture, Cap
         };
         let (preemption, remote) = (attempt.preemption, attempt.remote());
         let report = CaptureReport { chosen: report, refused, preemption, remote };
-        return Ok((Capture::new(source, tier, attempt.roots), report));
+        return Ok((Capture::new(source, tier, surroundings), report));
     }
     let why = |r: &TierReport| format!("{}: {}", r.tier, r.refused.as_deref().unwrap_or_default());
     let why = refused.iter().map(why).collect::<Vec<_>>().join("; ");
@@ -174,16 +185,19 @@ pub fn open(request: &CaptureRequest, roots: &[PathBuf]) -> Result<(Capture, Cap
 }
 
 /// Begins to watch the roots.
-fn start(source: &mut EbpfSource, attempt: &Attempt, request: &CaptureRequest) -> Result<(), CaptureError> {
-    let plan = roots::plan(&attempt.roots, &attempt.mounts);
-    for (watched, why) in source.watch(plan) {
-        if attempt.roots.contains(&watched.path) {
+fn start(
+    source: &mut Source,
+    surroundings: &Surroundings,
+    request: &CaptureRequest,
+) -> Result<(), CaptureError> {
+    for (watched, why) in source.watch(surroundings.plan().to_vec()) {
+        if surroundings.is_root(&watched.path) {
             let source = std::io::Error::other(why);
             return Err(CaptureError::Root { path: watched.path, source });
         }
         tracing::warn!(path = %watched.path.display(), why, "a mounted directory cannot be watched");
     }
-    source.programs.set_filter(request.leave_out_own).map_err(CaptureError::Broken)?;
+    source.set_filter(request.leave_out_own).map_err(CaptureError::Broken)?;
     // What the self-test left in the ring is of no interest, but its losses are known from here on.
     source.sync().map_err(CaptureError::Broken)?;
     Ok(())

@@ -7,7 +7,7 @@ use std::fs;
 pub enum Preemption {
     /// Kernel code is never interrupted by another task.
     None,
-    /// Only where it offers it itself.
+    /// Only where it offers it itself, or not at all.
     Voluntary,
     /// As late as possible, but it is.
     Lazy,
@@ -32,7 +32,18 @@ impl Preemption {
         let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
         match configuration() {
             Some(config) => Preemption::from_configuration(&config, &command_line),
-            None => Preemption::Unknown,
+            None => Preemption::from_version(&rustix::system::uname().version().to_string_lossy()),
+        }
+    }
+
+    /// Reads the kernel's own name for its build: `#1 SMP PREEMPT_DYNAMIC Debian 6.1.1-1 (2022-12-21)`. One that can be
+    /// preempted at all says so.
+    fn from_version(version: &str) -> Preemption {
+        match version.split_whitespace().find(|word| word.starts_with("PREEMPT")) {
+            None => Preemption::Voluntary,
+            Some("PREEMPT" | "PREEMPT_RT") => Preemption::Full,
+            Some("PREEMPT_LAZY") => Preemption::Lazy,
+            Some(_) => Preemption::Unknown,
         }
     }
 
@@ -114,6 +125,13 @@ mod tests {
         assert_eq!(Preemption::from_configuration(fixed, "preempt=full"), Preemption::None);
         assert_eq!(Preemption::from_configuration("CONFIG_PREEMPT_RT=y", ""), Preemption::Full);
         assert_eq!(Preemption::from_configuration("", ""), Preemption::Unknown);
+    }
+
+    #[test]
+    fn a_kernel_that_can_be_preempted_says_so_in_its_version() {
+        assert_eq!(Preemption::from_version("#1 SMP Debian 5.10.1-1 (2021-01-01)"), Preemption::Voluntary);
+        assert_eq!(Preemption::from_version("#1 SMP PREEMPT Fri"), Preemption::Full);
+        assert_eq!(Preemption::from_version("#1 SMP PREEMPT_DYNAMIC Fri"), Preemption::Unknown);
     }
 
     #[test]

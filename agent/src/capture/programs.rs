@@ -14,6 +14,7 @@ use aya::{
     programs::{BtfTracePoint, FEntry, KProbe, Program},
 };
 use aya_log::EbpfLogger;
+use rustix::fs::Dir;
 use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     path::Path,
@@ -26,6 +27,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/vf
 
 /// After a wake-up, how long a first record in an empty ring wakes nobody. The agent looks by itself for longer.
 pub const WAKE_PAUSE_MS: u64 = 4;
+
+/// How often a directory is listed for programs that do not see it.
+const LESSONS: u32 = 20;
 
 /// What is known of the kernel: parsed once, for all tiers that are tried, and given back afterwards.
 pub struct Kernel {
@@ -150,26 +154,33 @@ impl Programs {
         })
     }
 
-    /// Teaches the programs a directory: they see this thread list it.
+    /// Teaches the programs a directory: they see this thread list it. A kernel that is preempted may skip them, so
+    /// that it is tried some times.
     pub fn teach(&mut self, slot: u32, path: &Path) -> Result<(), String> {
-        use rustix::fs::{Dir, Mode, OFlags};
+        use rustix::fs::{Mode, OFlags};
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|e| format!("cannot open {}: {e}", path.display()))?;
+        for _ in 0..LESSONS {
+            self.list(slot, &dir).map_err(|e| format!("cannot list {}: {e}", path.display()))?;
+            if self.taught().any(|(_, at)| at == slot) {
+                return Ok(());
+            }
+        }
+        Err("the programs do not see a directory being listed".into())
+    }
+
+    /// Lists a directory while the programs look.
+    fn list(&mut self, slot: u32, dir: &OwnedFd) -> Result<(), String> {
         let filter = u32::from(self.filter);
         let control = &mut self.control;
         let listed = self.cookie.with_thread(|| -> Result<(), String> {
             control.set(0, Control { filter, learn: slot + 1 }, 0).map_err(describe)?;
-            let list = Dir::read_from(&dir).map(|mut entries| entries.read().map(|entry| entry.is_ok()));
+            let list = Dir::read_from(dir).map(|mut entries| entries.read().map(|entry| entry.is_ok()));
             control.set(0, Control { filter, learn: 0 }, 0).map_err(describe)?;
-            list.map(|_| ()).map_err(|e| format!("cannot list {}: {e}", path.display()))
+            list.map(|_| ()).map_err(|e| e.to_string())
         });
-        listed.map_err(|e| format!("cannot write the cookie: {e}"))??;
-        if self.taught().any(|(_, at)| at == slot) {
-            Ok(())
-        } else {
-            Err("the programs do not see a directory being listed".into())
-        }
+        listed.map_err(|e| format!("the cookie: {e}"))?
     }
 
     /// Makes the programs forget what was taught under slots that `keep` refuses.

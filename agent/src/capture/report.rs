@@ -167,7 +167,10 @@ pub fn uncovered(tier: Tier, certain: bool, counts_misses: bool) -> Vec<String> 
             add("the end of a write by aio or a 32-bit program (its begin is seen)");
             add("closing by exit or close_range (the write is seen)");
         }
-        Tier::Fanotify => add("stores to a mapping, until it is closed"),
+        Tier::Fanotify => {
+            add("stores to a mapping, and writes by aio, until the file is closed");
+            add("chattr, before Linux 7.2");
+        }
         Tier::Scan => add("everything between two scans"),
     }
     if tier != Tier::Scan && tier != Tier::Fanotify {

@@ -225,7 +225,7 @@ pub static OPTIONS: &[OptionDef] = &[
     def(Own, "json", Bool, "", Works, "One JSON object a line on standard output, what people read on standard error"),
     def(Own, "max-delete", Text, "N|N%", Works, "Stop when a pass would delete more [default: 50%, and more than 100]"),
     def(Own, "confirm-deletes", Int, "N", Works, "Allow this pass up to N deletions"),
-    def(Own, "capture", Text, "TIER", Works, "How changes are noticed: auto, ebpf, kprobe, fentry, tracepoint, scan [default: auto]"),
+    def(Own, "capture", Text, "TIER", Works, "How changes are noticed: auto, ebpf, kprobe, fentry, tracepoint, fanotify, scan [default: auto]"),
     def(Own, "fsync", Text, "WHEN", Works, "When data is made durable: batch, file, none [default: batch]"),
     def(Own, "state-dir", Text, "DIR", Works, "Where archives lie [default: /var/lib/vfsync, or ~/.local/state/vfsync without root]"),
     def(Own, "compress", Text, "HOW", Later(&["none", "auto"]), "Compress what is sent: auto, none, zstd"),

@@ -134,11 +134,9 @@ pub(super) fn capture(value: &[u8]) -> Result<CaptureChoice, Why> {
         b"kprobe" => Ok(CaptureChoice::Kprobe),
         b"fentry" => Ok(CaptureChoice::Fentry),
         b"tracepoint" => Ok(CaptureChoice::Tracepoint),
-        b"fanotify" => {
-            Err("this version has no fanotify tier yet; `scan` needs nothing of the kernel".into())
-        }
+        b"fanotify" => Ok(CaptureChoice::Fanotify),
         b"scan" => Ok(CaptureChoice::Scan),
-        _ => Err("it takes auto, ebpf, kprobe, fentry, tracepoint or scan".into()),
+        _ => Err("it takes auto, ebpf, kprobe, fentry, tracepoint, fanotify or scan".into()),
     }
 }
 
