@@ -110,9 +110,14 @@ pub fn symlink(slot: u32, dentry: u64) {
 
 /// `int security_inode_link(struct dentry *old_dentry, struct inode *dir, struct dentry *new_dentry)`, since before
 /// 5.10. The new dentry has no inode yet: the facts are the old one's.
+///
+/// The old name is reported as well: if the new one is outside, whoever watches the old one has to know that the file
+/// can be written to by a name outside from now on.
 #[inline(always)]
 pub fn link(slot: u32, old: u64, new: u64) {
-    let Some(facts) = Dentry(old).inode().and_then(|i| i.facts()) else { return };
+    let Some(inode) = Dentry(old).inode() else { return };
+    let Some(facts) = inode.facts() else { return };
+    changed(slot, Op::Attributes, Dentry(old), inode, flag::LINKED);
     named_as(slot, Op::Link, Dentry(new), &facts, flag::LINKED);
 }
 

@@ -38,9 +38,10 @@ impl Live {
         });
         if same.is_none() {
             panic!(
-                "not carried over in {} s:\n{}standard error: {}",
+                "not carried over in {} s:\n{}standard output ends with: {}\nstandard error: {}",
                 LIMIT.as_secs(),
                 shortened(&differences),
+                last_lines(&self.running.stdout(), 30),
                 self.running.stderr()
             );
         }
@@ -64,4 +65,9 @@ impl Live {
         self.running.signal(Signal::INT);
         self.running.end()
     }
+}
+
+fn last_lines(text: &str, n: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(n)..].join("\n")
 }

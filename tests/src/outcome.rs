@@ -42,6 +42,14 @@ impl Outcome {
         self
     }
 
+    /// Asserts that neither output contains the words.
+    #[track_caller]
+    pub fn tells_not(&self, words: &str) -> &Outcome {
+        let all = format!("{}{}", self.stdout, self.stderr).to_lowercase();
+        assert!(!all.contains(&words.to_lowercase()), "something of {words:?}:\n{self}");
+        self
+    }
+
     /// Returns the lines of standard output, each parsed as JSON.
     #[track_caller]
     pub fn json(&self) -> Vec<Value> {

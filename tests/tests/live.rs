@@ -1,6 +1,8 @@
 //! `vfsync live`: what changes on either side is on the other soon after, by the kernel's word. These tests need a
 //! kernel and rights that let vfsync capture; `vfsync doctor` says whether they do.
 
+use std::fs;
+
 use vfsync_tests::{Live, Pair, Tree, Writer, assert_same, over_both_links};
 
 /// Does one operation of each kind in a tree, and lets the other side follow after each.
@@ -111,6 +113,24 @@ over_both_links! {
         pair.first.rename("x.tmp", "x");
         live.carries();
         assert_eq!(pair.second.text("x"), "1");
+    }
+
+    fn a_write_by_a_name_outside_the_tree_is_followed(pair) {
+        pair.first.file("inside", "1");
+        let mut live = pair.live();
+        let outside = pair.first.root().with_file_name("outside");
+        fs::hard_link(pair.first.path("inside"), &outside).unwrap();
+        fs::write(&outside, "2, by the other name").unwrap();
+        live.carries();
+        assert_eq!(pair.second.text("inside"), "2, by the other name");
+        // Files with several names that are none of ours are nobody's business.
+        let foreign = ["foreign", "foreign-too"].map(|name| pair.first.root().with_file_name(name));
+        fs::write(&foreign[0], "1").unwrap();
+        fs::hard_link(&foreign[0], &foreign[1]).unwrap();
+        fs::write(&foreign[1], "2").unwrap();
+        pair.first.file("last", "");
+        live.carries();
+        live.interrupt().code(0).tells_not("looked at everything");
     }
 
     fn after_an_interrupt_a_pass_finds_everything_in_step(pair) {

@@ -127,9 +127,8 @@ fn hint(replica: &Replica, dirty: &mut DirtySet, events: &[Event], root: usize, 
         let at_once = Duration::ZERO;
         match event.kind {
             EventKind::Lost(why) => dirty.everything(&why.to_string()),
-            EventKind::Elsewhere => {
-                dirty.everything("a file with several names was changed by a name outside")
-            }
+            // Only the names that the file has in the tree, below: others' files with several names are many.
+            EventKind::Elsewhere => {}
             EventKind::Write | EventKind::Truncate => {
                 let rest = if event.closed { at_once } else { QUIET };
                 dirty.add(event.path.clone(), written(), now, rest, PATIENCE);

@@ -432,8 +432,10 @@ impl<'a> Walk<'a> {
         let meta = match dir.stat(name) {
             Ok(Some(meta)) => meta,
             Ok(None) => {
-                if let Some(record) = record.filter(|r| r.entry.content.is_live()) {
-                    self.gone(&path, &record);
+                match record.filter(|r| r.entry.content.is_live()) {
+                    Some(record) => self.gone(&path, &record),
+                    // A commit may have recorded something below after the directory was found gone.
+                    None => self.gone_below(&path),
                 }
                 return;
             }

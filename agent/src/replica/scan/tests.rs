@@ -77,3 +77,23 @@ fn what_somebody_holds_for_good_is_a_problem() {
     let report = world.replica.scan_until_quiet().unwrap();
     assert!(report.problems.is_empty() && world.has("held"), "{report:?}");
 }
+
+#[test]
+fn what_was_recorded_below_a_directory_that_is_gone_goes_too() {
+    let world = world();
+    world.file("dir/f", "1");
+    world.replica.scan_all().unwrap();
+    let archive = &world.replica.archive;
+    let record = archive.read().unwrap().get(&path("dir/f")).unwrap().unwrap();
+    fs::rename(world.tree.join("dir"), world.tree.join("moved")).unwrap();
+    world.replica.scan_dirty(&hint("dir", true)).unwrap();
+    assert!(!world.has("dir/f"));
+    // A commit that put it there before the directory moved comes to its record only now.
+    let late = |w: &mut crate::archive::Writer<'_>| {
+        let sequence = w.next_sequence();
+        w.put(&path("dir/late"), &Record { sequence, ..record.clone() })
+    };
+    archive.write(Durable::Yes, late).unwrap();
+    world.replica.scan_dirty(&hint("dir/late", false)).unwrap();
+    assert!(!world.has("dir/late"));
+}
