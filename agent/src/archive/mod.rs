@@ -29,6 +29,8 @@ const REPLICAS: TableDefinition<'static, u32, u64> = TableDefinition::new("repli
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 /// Peer's replica id → the sequence number of the peer up to which everything is dealt with.
 const POSITIONS: TableDefinition<'static, u64, u64> = TableDefinition::new("positions");
+/// Peer's replica id → what the position was reached with: see [`Writer::set_position`].
+const SCOPES: TableDefinition<'static, u64, u64> = TableDefinition::new("scopes");
 /// (Peer's replica id, path key) → why the path is open beyond the position.
 const OPEN: TableDefinition<'static, (u64, &[u8]), &[u8]> = TableDefinition::new("open");
 /// Path key → what is about to be put there.

@@ -3,11 +3,12 @@
 use super::codec::Interner;
 use super::snapshot::Snapshot;
 use super::writer::Writer;
-use super::{ENTRIES, INTENTS, META, OPEN, POSITIONS, REPLICAS, SEQUENCES};
+use super::{ENTRIES, INTENTS, META, OPEN, POSITIONS, REPLICAS, SCOPES, SEQUENCES};
 use crate::core::version::{ReplicaId, Sequence};
 use redb::{Database, ReadableDatabase, ReadableTable};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 /// The version of the tables and of their encoding.
@@ -125,6 +126,8 @@ pub struct Archive {
     replica: ReplicaId,
     pub(super) interner: Arc<RwLock<Interner>>,
     folder: PathBuf,
+    /// The last sequence number of the last durable commit.
+    durable: AtomicU64,
 }
 
 impl Archive {
@@ -174,6 +177,11 @@ impl Archive {
         self.replica
     }
 
+    /// Returns the last number that is known to survive a crash. No other replica can have seen a greater one.
+    pub fn durable(&self) -> Sequence {
+        Sequence(self.durable.load(Ordering::SeqCst))
+    }
+
     /// Returns the folder that the archive lies in.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -204,14 +212,28 @@ impl Archive {
             })
             .map_err(|e| ArchiveError::Storage(e.into()))?;
         transaction.set_quick_repair(durable == Durable::Yes);
-        let result = {
+        let (result, last) = {
             let mut writer = Writer::new(&transaction, self.replica, self.interner.clone())?;
             let result = work(&mut writer)?;
-            writer.finish()?;
-            result
+            (result, writer.finish()?)
         };
         transaction.commit()?;
+        if durable == Durable::Yes {
+            self.durable.fetch_max(last.0, Ordering::SeqCst);
+        }
         Ok(result)
+    }
+
+    /// Makes sure that every number up to `through` survives a crash, before anything that carries it goes out: a number
+    /// that was lost would be given out again for another state.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn make_durable(&self, through: Sequence) -> Result<(), ArchiveError> {
+        if through.0 > self.durable.load(Ordering::SeqCst) {
+            self.write(Durable::Yes, |_| Ok(()))?;
+        }
+        Ok(())
     }
 
     /// Notes that the owner stopped in the orderly way, after a last durable commit.
@@ -291,12 +313,18 @@ fn open_checked(file: &Path, folder: &Path, root: &Path, clean: bool) -> Result<
         transaction.open_table(ENTRIES)?;
         transaction.open_table(SEQUENCES)?;
         transaction.open_table(POSITIONS)?;
+        transaction.open_table(SCOPES)?;
         transaction.open_table(OPEN)?;
         transaction.open_table(INTENTS)?;
         (ReplicaId(replica), interner)
     };
     transaction.commit()?;
-    Ok(Archive { db, replica, interner: Arc::new(RwLock::new(interner)), folder: folder.to_owned() })
+    let interner = Arc::new(RwLock::new(interner));
+    let archive = Archive { db, replica, interner, folder: folder.to_owned(), durable: AtomicU64::new(0) };
+    // What a file that has just been opened holds is on the disk.
+    let head = archive.read()?.head()?;
+    archive.durable.store(head.0, Ordering::SeqCst);
+    Ok(archive)
 }
 
 fn open_failure(error: redb::DatabaseError, file: &Path, folder: &Path, root: &Path) -> Failure {

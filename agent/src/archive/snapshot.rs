@@ -2,7 +2,7 @@
 
 use super::codec::{Intent, Interner, Open, decode_record, without_format};
 use super::open::{ArchiveError, last_sequence};
-use super::{ENTRIES, INTENTS, META, OPEN, POSITIONS, SEQUENCES, below, key, path};
+use super::{ENTRIES, INTENTS, META, OPEN, POSITIONS, SCOPES, SEQUENCES, below, key, path};
 use crate::core::entry::Record;
 use crate::core::path::RelPath;
 use crate::core::version::{ReplicaId, Sequence};
@@ -15,6 +15,7 @@ pub struct Snapshot {
     entries: ReadOnlyTable<&'static [u8], &'static [u8]>,
     sequences: ReadOnlyTable<u64, &'static [u8]>,
     positions: ReadOnlyTable<u64, u64>,
+    scopes: ReadOnlyTable<u64, u64>,
     open: ReadOnlyTable<(u64, &'static [u8]), &'static [u8]>,
     intents: ReadOnlyTable<&'static [u8], &'static [u8]>,
     meta: ReadOnlyTable<&'static str, &'static [u8]>,
@@ -33,6 +34,7 @@ impl Snapshot {
             entries: transaction.open_table(ENTRIES)?,
             sequences: transaction.open_table(SEQUENCES)?,
             positions: transaction.open_table(POSITIONS)?,
+            scopes: transaction.open_table(SCOPES)?,
             open: transaction.open_table(OPEN)?,
             intents: transaction.open_table(INTENTS)?,
             meta: transaction.open_table(META)?,
@@ -126,6 +128,17 @@ impl Snapshot {
     /// Returns up to which of the peer's numbers everything is dealt with; `None` if the two never met.
     pub fn position(&self, peer: ReplicaId) -> Result<Option<Sequence>, ArchiveError> {
         Ok(self.positions.get(peer.0)?.map(|v| Sequence(v.value())))
+    }
+
+    /// Returns the scope of the position ([`super::Writer::set_position`]).
+    pub fn scope(&self, peer: ReplicaId) -> Result<Option<u64>, ArchiveError> {
+        Ok(self.scopes.get(peer.0)?.map(|v| v.value()))
+    }
+
+    /// Returns the device number that the root had when everything was last looked at.
+    pub fn device(&self) -> Result<Option<u64>, ArchiveError> {
+        let stored = self.meta.get("device")?.map(|v| v.value().to_vec());
+        Ok(stored.and_then(|v| <[u8; 8]>::try_from(v).ok()).map(u64::from_be_bytes))
     }
 
     /// Returns the paths that are open towards a peer.

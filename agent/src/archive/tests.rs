@@ -163,7 +163,7 @@ fn positions_open_paths_and_intents_are_kept_by_peer() {
     let failed = Open { reason: OpenReason::Failed("no space".into()), recursive: false };
     archive
         .write(Durable::Yes, |w| {
-            w.set_position(x, Sequence(5))?;
+            w.set_position(x, Sequence(5), 7)?;
             w.set_open(x, &path("a"), &failed)?;
             w.set_open(y, &path("b"), &failed)?;
             w.set_open(y, &path("c"), &failed)?;

@@ -2,7 +2,7 @@
 
 use super::codec::{Intent, Interner, Open, decode_record, encode_record, with_format, without_format};
 use super::open::{ArchiveError, last_sequence};
-use super::{ENTRIES, INTENTS, META, OPEN, POSITIONS, REPLICAS, SEQUENCES, key};
+use super::{ENTRIES, INTENTS, META, OPEN, POSITIONS, REPLICAS, SCOPES, SEQUENCES, key};
 use crate::core::entry::Record;
 use crate::core::path::RelPath;
 use crate::core::version::{ReplicaId, Sequence};
@@ -16,6 +16,7 @@ pub struct Writer<'t> {
     replicas: Table<'t, u32, u64>,
     meta: Table<'t, &'static str, &'static [u8]>,
     positions: Table<'t, u64, u64>,
+    scopes: Table<'t, u64, u64>,
     open: Table<'t, (u64, &'static [u8]), &'static [u8]>,
     intents: Table<'t, &'static [u8], &'static [u8]>,
     interner: Interner,
@@ -48,6 +49,7 @@ impl<'t> Writer<'t> {
             interned: replicas.len()? as usize,
             replicas,
             positions: transaction.open_table(POSITIONS)?,
+            scopes: transaction.open_table(SCOPES)?,
             open: transaction.open_table(OPEN)?,
             intents: transaction.open_table(INTENTS)?,
             interner,
@@ -128,9 +130,22 @@ impl<'t> Writer<'t> {
         Ok(())
     }
 
-    /// Notes up to which of the peer's numbers everything is dealt with.
-    pub fn set_position(&mut self, peer: ReplicaId, sequence: Sequence) -> Result<(), ArchiveError> {
+    /// Notes up to which of the peer's numbers everything is dealt with, and the scope of that: a number that stands
+    /// for what was left out on the way. In another scope the position says nothing.
+    pub fn set_position(
+        &mut self,
+        peer: ReplicaId,
+        sequence: Sequence,
+        scope: u64,
+    ) -> Result<(), ArchiveError> {
         self.positions.insert(peer.0, sequence.0)?;
+        self.scopes.insert(peer.0, scope)?;
+        Ok(())
+    }
+
+    /// Notes the device number of the root.
+    pub fn set_device(&mut self, device: u64) -> Result<(), ArchiveError> {
+        self.meta.insert("device", &device.to_be_bytes()[..])?;
         Ok(())
     }
 
@@ -158,13 +173,13 @@ impl<'t> Writer<'t> {
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Result<(), ArchiveError> {
+    pub(super) fn finish(mut self) -> Result<Sequence, ArchiveError> {
         // The counter stands on its own: the record with the last number may have been removed.
         self.meta.insert("sequence", &self.last.0.to_be_bytes()[..])?;
         self.meta.insert("live", &self.live.to_be_bytes()[..])?;
         // If the commit fails after this, ids are in memory that are not on the disk. They keep their numbers, and the
         // next transaction stores them.
         *self.shared.write().expect("no thread panics with the interner locked") = self.interner;
-        Ok(())
+        Ok(self.last)
     }
 }

@@ -154,6 +154,17 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Returns what the entry has seen of a replica, in any register; 0 is nothing.
+    pub fn counter(&self, replica: ReplicaId) -> u64 {
+        let (content, attributes) = (&self.content_lineage.now, &self.attributes_lineage.now);
+        content.counter(replica).max(attributes.counter(replica)).max(self.mtime_version.counter(replica))
+    }
+
+    /// Returns what the versions take in memory, in bytes.
+    pub fn versions_size(&self) -> usize {
+        self.content_lineage.size() + self.attributes_lineage.size() + self.mtime_version.size()
+    }
+
     /// Returns the entry of something that `replica` saw on its disk for the first time.
     pub fn new(
         content: Content,

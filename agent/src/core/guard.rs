@@ -2,6 +2,7 @@
 
 use super::path::RelPath;
 use std::fmt;
+use std::time::Duration;
 
 /// How many deletions at once are too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub enum Guard {
     RootEmptied {
         /// How many entries stood.
         entries: u64,
+        /// How many of them other replicas have deleted already.
+        passed_on: u64,
     },
     /// More than `max-delete` is gone.
     TooManyDeletions {
@@ -41,6 +44,8 @@ pub enum Guard {
         entries: u64,
         /// How many would be allowed.
         allowed: u64,
+        /// How many of them other replicas have deleted already.
+        passed_on: u64,
     },
     /// A path that `mountpoint` names is not there.
     NotMounted {
@@ -52,15 +57,17 @@ pub enum Guard {
 impl fmt::Display for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Guard::RootEmptied { entries } => write!(
+            Guard::RootEmptied { entries, passed_on } => write!(
                 f,
-                "the root is empty, and {entries} entries stood in it: halted, nothing was deleted anywhere. \
-                 Is a file system not mounted? If all of it shall go, say --confirm-deletes {entries}"
+                "the root is empty, and {entries} entries stood in it: halted, {}. Is a file system not mounted? If all of \
+                 it shall go, say --confirm-deletes {entries}",
+                Harm(*passed_on)
             ),
-            Guard::TooManyDeletions { deletions, entries, allowed } => write!(
+            Guard::TooManyDeletions { deletions, entries, allowed, passed_on } => write!(
                 f,
-                "{deletions} of {entries} entries are gone, more than the {allowed} that max-delete allows: halted, \
-                 nothing was deleted anywhere. If they shall go, say --confirm-deletes {deletions}"
+                "{deletions} of {entries} entries are gone, more than the {allowed} that max-delete allows: halted, {}. If \
+                 they shall go, say --confirm-deletes {deletions}",
+                Harm(*passed_on)
             ),
             Guard::NotMounted { path } => write!(
                 f,
@@ -70,16 +77,73 @@ impl fmt::Display for Guard {
     }
 }
 
-/// Judges a number of deletions among `entries` that stood.
-pub fn too_many(deletions: u64, entries: u64, limit: &MaxDelete) -> Option<Guard> {
+/// What has happened elsewhere before a guard halted.
+struct Harm(u64);
+
+impl fmt::Display for Harm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("nothing was deleted anywhere"),
+            1 => f.write_str("after the first of them was deleted at the other end, too"),
+            n => write!(f, "after the first {n} of them were deleted at the other end, too"),
+        }
+    }
+}
+
+/// After so long without a deletion the next ones count for themselves.
+pub const QUIET: Duration = Duration::from_secs(10);
+
+/// Deletions that followed one another. Found a few at a time, as they happen, none of them would be too many by
+/// itself. Times are durations since some start that the caller chose.
+#[derive(Debug, Default)]
+pub struct Spate {
+    count: u64,
+    stood: u64,
+    last: Option<Duration>,
+}
+
+impl Spate {
+    /// Returns how many deletions came before the ones that are about to be judged, and how many entries stood before
+    /// the first. `live` is how many stand now.
+    pub fn before(&mut self, live: u64, now: Duration) -> (u64, u64) {
+        if self.last.is_none_or(|last| now.saturating_sub(last) > QUIET) {
+            *self = Spate { count: 0, stood: live, last: None };
+        }
+        // What was made meanwhile stood, too.
+        self.stood = self.stood.max(live + self.count);
+        (self.count, self.stood)
+    }
+
+    /// Notes deletions that were let pass.
+    pub fn add(&mut self, deletions: u64, now: Duration) {
+        self.count += deletions;
+        self.last = Some(now);
+    }
+}
+
+/// Judges a number of deletions among `entries` that stood: returns how many would be allowed if these are too many.
+pub fn too_many(deletions: u64, entries: u64, limit: &MaxDelete) -> Option<u64> {
     let share = (u128::from(entries) * u128::from(limit.percent) / 100) as u64;
     let allowed = limit.count.unwrap_or_else(|| share.max(ALWAYS_ALLOWED)).max(limit.approved);
-    (deletions > allowed).then_some(Guard::TooManyDeletions { deletions, entries, allowed })
+    (deletions > allowed).then_some(allowed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn deletions_one_by_one_count_together_until_it_is_quiet() {
+        let mut spate = Spate::default();
+        let at = Duration::from_secs;
+        assert_eq!(spate.before(600, at(5)), (0, 600));
+        for n in 0..5 {
+            spate.add(1, at(5 + n));
+            assert_eq!(spate.before(599 - n, at(5 + n)), (n + 1, 600));
+        }
+        assert_eq!(spate.before(700, at(15)), (5, 705), "new entries count as well");
+        assert_eq!(spate.before(700, at(25)), (0, 700));
+    }
 
     #[test]
     fn half_the_tree_is_too_much_and_a_hundred_paths_never_are() {

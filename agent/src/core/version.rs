@@ -53,6 +53,11 @@ impl Version {
         Version(vec![(replica, counter.0)])
     }
 
+    /// Returns what it takes in memory, in bytes.
+    pub fn size(&self) -> usize {
+        size_of_val(&self.0[..])
+    }
+
     /// Returns whether nothing was seen.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -193,6 +198,11 @@ impl Lineage {
     #[must_use]
     pub fn bumped(&self, replica: ReplicaId, counter: Sequence) -> Lineage {
         Lineage::new(self.now.bumped(replica, counter))
+    }
+
+    /// Returns what it takes in memory, in bytes.
+    pub fn size(&self) -> usize {
+        self.now.size() + self.same.iter().map(Version::size).sum::<usize>()
     }
 
     /// Returns whether a peer kept to the bounds.

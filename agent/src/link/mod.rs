@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     pub numeric_ids: bool,
     /// Decide and answer, but change nothing.
     pub plan: AtomicBool,
+    /// The position towards the peer was reached with the patterns and attributes of now.
+    pub same_scope: bool,
     pub open: RwLock<OpenSet>,
     /// What changes is followed; else a pass ends at some time, however much changes meanwhile.
     pub live: AtomicBool,

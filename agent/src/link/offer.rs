@@ -121,6 +121,7 @@ impl Offerer {
             _ => {
                 let snapshot = shared.replica.archive.read()?;
                 let head = snapshot.head()?;
+                shared.replica.archive.make_durable(head)?;
                 (snapshot, self.through, head)
             }
         };

@@ -41,6 +41,8 @@ pub(super) enum ReceiveError {
     Closed,
     Archive(ArchiveError),
     Scan(ScanError),
+    /// The peer has seen more of this replica than its archive knows.
+    RolledBack,
 }
 
 impl From<Closed> for ReceiveError {
@@ -70,6 +72,7 @@ pub(super) struct Receiver {
     arrived: Vec<Incoming>,
     /// Offers whose content has been asked for.
     wanted: HashMap<OfferNumber, Waiting>,
+    wanted_paths: HashMap<RelPath, OfferNumber>,
     /// The cost of offers that wait for their content: it is given back when that has come, so that the window bounds
     /// how many wait.
     withheld: u64,
@@ -103,6 +106,7 @@ impl Receiver {
             complete: 0,
             arrived: Vec::new(),
             wanted: HashMap::new(),
+            wanted_paths: HashMap::new(),
             withheld: 0,
             given_offers,
             given_data,
@@ -131,7 +135,12 @@ impl Receiver {
         match task {
             Task::Offers(offers) => {
                 self.shared.idle.activity.fetch_add(1, Ordering::SeqCst);
+                let (id, known) = (self.shared.replica.id(), self.shared.replica.archive.durable());
                 for offer in offers {
+                    if offer.entry.counter(id) > known.0 {
+                        return Err(ReceiveError::RolledBack);
+                    }
+                    self.supersede(&offer.path)?;
                     // One state of a path after the other.
                     if !self.paths.insert(offer.path.clone()) {
                         self.flush()?;
@@ -173,6 +182,20 @@ impl Receiver {
                     self.publish_arrived()?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Gives up an older offer of a path whose content is on its way: what comes for it must not settle the newer one.
+    fn supersede(&mut self, path: &RelPath) -> Result<(), ReceiveError> {
+        if self.arrived.iter().any(|incoming| incoming.path() == path) {
+            self.publish_arrived()?;
+        }
+        let Some(number) = self.wanted_paths.remove(path) else { return Ok(()) };
+        if let Some(Waiting { cost, .. }) = self.wanted.remove(&number) {
+            self.give(cost)?;
+            self.shared.idle.receiving.fetch_sub(1, Ordering::SeqCst);
+            self.shared.send(&Message::Verdicts(vec![(number, Verdict::Have)]))?;
         }
         Ok(())
     }
@@ -349,6 +372,7 @@ impl Receiver {
             self.withheld += cost;
             // Until it has come, this end is not at rest.
             self.shared.idle.receiving.fetch_add(1, Ordering::SeqCst);
+            self.wanted_paths.insert(incoming.path().clone(), offer);
             self.wanted.insert(offer, Waiting { incoming, cost, transfer: None });
         }
         self.shared.send(&Message::Want(wants))?;
@@ -358,6 +382,7 @@ impl Receiver {
     /// The content of an offer is complete, or will not come.
     fn arrived(&mut self, number: OfferNumber, complete: bool) -> Result<(), ReceiveError> {
         let Some(Waiting { incoming, cost, transfer }) = self.wanted.remove(&number) else { return Ok(()) };
+        self.wanted_paths.remove(incoming.path());
         let transfer = transfer.unwrap_or_else(|| self.applier.transfer(&incoming));
         let result = match transfer {
             Err(why) => Err(why),

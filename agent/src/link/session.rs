@@ -66,6 +66,17 @@ pub enum LinkError {
          the two and try again; nothing is deleted by that"
     )]
     Clone(std::path::PathBuf),
+    /// An archive is older than what the peer has seen of it.
+    #[error(
+        "the archive of {root} is older than what the other end has seen of it (restored from a backup, or a copied \
+         machine?): move the folder {folder} away and try again; nothing is deleted by that"
+    )]
+    RolledBack {
+        /// Its root.
+        root: std::path::PathBuf,
+        /// Its folder.
+        folder: std::path::PathBuf,
+    },
     /// The local archive failed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -180,6 +191,16 @@ fn policy(link: &LinkOptions, is_first: bool, first_meeting: bool) -> Policy {
             deletion: forbidden.deletion,
         },
     }
+}
+
+/// Returns a number that stands for what a link leaves out of entries, or entries out of: with another one, what was dealt
+/// with may not be dealt with.
+fn scope(link: &LinkOptions, options: &ReplicaOptions) -> u64 {
+    let attributes = &link.attributes;
+    let parts = (&link.ignore, &link.ignorenot, attributes, options.links);
+    let bytes = postcard::to_stdvec(&parts).expect("options can be encoded: they are sent, too");
+    let hash = blake3::hash(&bytes);
+    u64::from_be_bytes(hash.as_bytes()[..8].try_into().expect("a hash is longer than 8 bytes"))
 }
 
 /// Returns what a scan leaves out under the options of a link.
@@ -355,6 +376,9 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
     let Streams { frames, out, control_in, control, counters, mut tasks } = streams;
     let snapshot = replica.archive.read()?;
     let first_meeting = snapshot.position(peer)?.is_none();
+    let filter = filter.without(replica.own.as_ref());
+    let scope = scope(&link, &replica.options);
+    let same_scope = snapshot.scope(peer)? == Some(scope);
     let policy = policy(&link, is_first, first_meeting);
     let shared = Arc::new(Shared {
         replica: replica.clone(),
@@ -364,6 +388,7 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         paths: link.paths.clone(),
         numeric_ids: link.attributes.numeric_ids,
         plan: AtomicBool::new(false),
+        same_scope,
         open: RwLock::new(OpenSet::load(&snapshot, peer)?),
         live: AtomicBool::new(false),
         sent: Mutex::new(HashMap::new()),
@@ -376,7 +401,7 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         out,
     });
     let applier =
-        Applier::new(replica.clone(), peer, policy, filter, link.paths, link.attributes.numeric_ids);
+        Applier::new(replica.clone(), peer, policy, filter, link.paths, link.attributes.numeric_ids, scope);
     let allowance = Allowance::default();
     let receiver =
         Receiver::new(shared.clone(), applier, allowance.given_offers.clone(), allowance.given_data.clone());
@@ -384,12 +409,17 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
     let (to_pump, wanted) = mpsc::unbounded_channel();
     let (commands, offerer_commands) = mpsc::unbounded_channel();
 
-    let ended = control_in.clone();
+    let (ended, receiving) = (control_in.clone(), shared.clone());
     tasks.spawn_blocking(move || {
         let failed = match receiver.run(receiver_tasks) {
             Ok(()) | Err(ReceiveError::Closed) => return,
             Err(ReceiveError::Archive(error)) => LinkError::Archive(error),
             Err(ReceiveError::Scan(error)) => LinkError::Scan(error),
+            Err(ReceiveError::RolledBack) => {
+                let error = rolled_back(&receiving.replica);
+                let _ = receiving.send(&Message::Halt(error.to_string()));
+                error
+            }
         };
         let _ = ended.send(Control::Ended(Err(failed)));
     });
@@ -502,6 +532,20 @@ fn dispatch(
     Ok(())
 }
 
+/// Refuses a peer that has seen more of this archive than the archive knows: it is an old copy. Going on, it would give
+/// the same numbers to other states, which the peer would take for what it has.
+fn check_position(shared: &Shared, after: Option<Sequence>) -> Result<(), LinkError> {
+    let head = shared.replica.archive.read()?.head()?;
+    match after {
+        Some(after) if after > head => Err(rolled_back(&shared.replica)),
+        _ => Ok(()),
+    }
+}
+
+fn rolled_back(replica: &Replica) -> LinkError {
+    LinkError::RolledBack { root: replica.root.clone(), folder: replica.archive.folder().to_owned() }
+}
+
 /// Asks the peer, while both ends live, to offer again what failed here: a disk that was full may have room now, and a
 /// file that somebody had open may be closed. A pass asks for all that is open at its start.
 async fn retrying(shared: Arc<Shared>) {
@@ -542,7 +586,14 @@ async fn offering(
         tokio::select! {
             command = commands.recv() => match command {
                 None => return,
-                Some(Command::Begin { after, empty }) => position = Some((after, empty)),
+                Some(Command::Begin { after, empty }) => {
+                    if let Err(error) = check_position(&shared, after) {
+                        let _ = shared.send_async(&Message::Halt(error.to_string())).await;
+                        let _ = control.send(Control::Ended(Err(error)));
+                        return;
+                    }
+                    position = Some((after, empty));
+                }
                 Some(Command::Scanned) => scanned = true,
                 Some(Command::Again(paths)) => {
                     for (path, recursive) in paths {
@@ -635,7 +686,9 @@ impl Session {
     pub async fn scanned(&self) -> Result<(), LinkError> {
         let (after, empty) = {
             let snapshot = self.shared.replica.archive.read()?;
-            (snapshot.position(self.shared.peer)?, snapshot.live()? == 0)
+            // What was left out before may not be left out now.
+            let position = snapshot.position(self.shared.peer)?.filter(|_| self.shared.same_scope);
+            (position, snapshot.live()? == 0)
         };
         let _ = self.commands.send(Command::Scanned);
         let open = self.shared.open.read().expect("no thread panics with this locked").all();

@@ -5,6 +5,8 @@ use super::scan::{Look, ScanError, ScanReport};
 use crate::capture::{Capture, CaptureError, Event, EventKind};
 use crate::core::dirty::DirtySet;
 use crate::core::path::RelPath;
+use crate::fs::WriterCheck;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -18,8 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(50);
 /// After how long a path is looked at again that could not be read.
 const TROUBLE: Duration = Duration::from_secs(5);
-/// How often a file is looked at again that somebody has open for writing: stores to a mapping are not always seen.
-const WRITERS: Duration = Duration::from_secs(2);
+/// When a file is looked at again that somebody has open for writing, and after twice as long each time: stores to a
+/// mapping are not always seen.
+const WRITERS: Duration = Duration::from_secs(1);
+/// But at least so often.
+const WRITERS_AT_LEAST: Duration = Duration::from_secs(30);
+/// So many such files are kept in mind; a store to a mapping of another one is found when it is closed.
+const MOST_WRITERS: usize = 10_000;
 /// How often everything is looked at where capture sees nothing, or not everything.
 const RESCAN: Duration = Duration::from_secs(60);
 
@@ -63,15 +70,17 @@ pub async fn follow(
     tell: mpsc::UnboundedSender<Followed>,
 ) -> Result<std::convert::Infallible, FollowError> {
     let mut dirty = DirtySet::default();
+    let mut writers = Writers::new();
     let started = Instant::now();
     let clock = || started.elapsed();
     let mut rescan_at = Instant::now() + RESCAN;
     loop {
         let due = dirty.next_due().map(|due| started + due);
+        let writers_due = writers.values().map(|(due, _)| *due).min();
         let periodic = capture.is_none();
         tokio::select! {
             events = next(&mut capture) => match events {
-                Ok(events) => hint(&replica, &mut dirty, &events, root, clock()),
+                Ok(events) => hint(&replica, &mut dirty, &mut writers, &events, root, clock()),
                 Err(error) => {
                     dirty.everything("capture has stopped working");
                     capture = None;
@@ -82,6 +91,11 @@ pub async fn follow(
                 suspects.into_iter().for_each(|p| dirty.add(p, written(), clock(), AGAIN, PATIENCE));
             }
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            () = sleep_until(started + writers_due.unwrap_or_default()), if writers_due.is_some() => {
+                for path in still_written(&replica, &mut writers, clock()).await? {
+                    dirty.add(path, written(), clock(), Duration::ZERO, PATIENCE);
+                }
+            }
             () = sleep_until(rescan_at), if periodic => dirty.everything("there is no capture"),
         }
         if let Some(why) = dirty.take_everything() {
@@ -116,12 +130,55 @@ async fn scan(
     Ok(done.map_err(|e| FollowError::Died(e.to_string()))??)
 }
 
+/// Files that somebody has open for writing: when each is looked at again, and how long that was put off.
+type Writers = BTreeMap<RelPath, (Duration, Duration)>;
+
+/// Returns the files whose time has come; the last time for those that nobody writes to any more.
+async fn still_written(
+    replica: &Arc<Replica>,
+    writers: &mut Writers,
+    now: Duration,
+) -> Result<Vec<RelPath>, FollowError> {
+    let due: Vec<RelPath> =
+        writers.iter().filter(|(_, (due, _))| *due <= now).map(|(path, _)| path.clone()).collect();
+    let replica = replica.clone();
+    let asked = tokio::task::spawn_blocking(move || {
+        let ask = |path: RelPath| {
+            let check = replica.writers_of(&path);
+            (path, check)
+        };
+        due.into_iter().map(ask).collect::<Vec<_>>()
+    });
+    let asked = asked.await.map_err(|e| FollowError::Died(e.to_string()))?;
+    let mut paths = Vec::with_capacity(asked.len());
+    for (path, check) in asked {
+        let waited = writers.get(&path).map_or(WRITERS, |(_, waited)| *waited);
+        // Where it cannot be told, the file is looked at for a while.
+        let done = check == WriterCheck::None || check == WriterCheck::Unknown && waited >= WRITERS_AT_LEAST;
+        if done {
+            writers.remove(&path);
+        } else {
+            let wait = (waited * 2).min(WRITERS_AT_LEAST);
+            writers.insert(path.clone(), (now + wait, wait));
+        }
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
 fn written() -> Look {
     Look { recursive: false, written: true }
 }
 
 /// Turns events into dirty paths.
-fn hint(replica: &Replica, dirty: &mut DirtySet, events: &[Event], root: usize, now: Duration) {
+fn hint(
+    replica: &Replica,
+    dirty: &mut DirtySet,
+    writers: &mut Writers,
+    events: &[Event],
+    root: usize,
+    now: Duration,
+) {
     for event in events.iter().filter(|e| e.root == root) {
         let look = Look { recursive: event.recursive, written: false };
         let at_once = Duration::ZERO;
@@ -165,8 +222,8 @@ fn hint(replica: &Replica, dirty: &mut DirtySet, events: &[Event], root: usize, 
                 dirty.add(name, written(), now, QUIET, PATIENCE);
             }
         }
-        if event.writers && !event.closed {
-            dirty.later(event.path.clone(), written(), now + WRITERS);
+        if event.writers && !event.closed && writers.len() < MOST_WRITERS {
+            writers.entry(event.path.clone()).or_insert((now + WRITERS, WRITERS));
         }
     }
 }

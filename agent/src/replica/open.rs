@@ -5,10 +5,10 @@ use super::commit::Committer;
 use super::owners::Accounts;
 use crate::archive::{Archive, ArchiveError, Durable, Opened, RootIdentity};
 use crate::core::filter::Filter;
-use crate::core::guard::MaxDelete;
+use crate::core::guard::{MaxDelete, Spate};
 use crate::core::path::RelPath;
 use crate::core::version::{ReplicaId, Sequence};
-use crate::fs::{Capabilities, Dir};
+use crate::fs::{Capabilities, Dir, WriterCheck, has_writer, now};
 use crate::options::{self, ReplicaOptions};
 use crate::wire::Whereabouts;
 use rustix::fs::{AtFlags, StatxFlags, fstatvfs, statx};
@@ -18,6 +18,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 /// Why a root cannot be a replica.
@@ -59,6 +60,8 @@ pub struct Replica {
     pub options: ReplicaOptions,
     /// What a scan leaves out.
     pub filter: Filter,
+    /// Where vfsync's own state lies in the tree, if it does.
+    pub own: Option<RelPath>,
     /// Changes the tree.
     pub committer: Committer,
     /// The users and groups of this host.
@@ -75,7 +78,13 @@ pub struct Replica {
     /// Paths at which something else than a hint of capture shows that the archive is out of date.
     suspects: Mutex<BTreeSet<RelPath>>,
     suspected: Notify,
+    /// Deletions that were found lately.
+    pub(super) spate: Mutex<Spate>,
+    pub(super) started: Instant,
 }
+
+/// How long what was displaced is kept.
+const BACKUPS: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// So many suspects are kept; one that is forgotten is found by the next scan.
 const SUSPECTS: usize = 10_000;
@@ -108,6 +117,17 @@ impl Replica {
         archive.write(Durable::Later, |w| w.set_boot(&boot))?;
         let committer = Committer::new(&archive.folder().join("backups"))
             .map_err(|source| OpenError::Io { path: archive.folder().to_owned(), source })?;
+        match committer.expire_backups(now(), BACKUPS) {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "backups older than 30 days were removed"),
+            Err(error) => tracing::warn!(%error, "cannot look for old backups"),
+        }
+        // vfsync's own files may lie inside the root: each write to them would be a change to write about.
+        let own = state.canonicalize().ok().and_then(|state| {
+            let below = state.strip_prefix(&canonical).ok()?;
+            RelPath::new(below.as_os_str().as_bytes()).ok()
+        });
+        let filter = filter.without(own.as_ref());
         let recovering = opened != Opened::Existing { clean: true };
         Ok(Replica {
             root: canonical,
@@ -117,6 +137,7 @@ impl Replica {
             capabilities,
             options,
             filter,
+            own,
             committer,
             accounts: Accounts::system(),
             busy: Busy::default(),
@@ -126,6 +147,8 @@ impl Replica {
             linked: Mutex::default(),
             suspects: Mutex::default(),
             suspected: Notify::new(),
+            spate: Mutex::default(),
+            started: Instant::now(),
         })
     }
 
@@ -152,6 +175,15 @@ impl Replica {
     pub(super) fn note_linked(&self, inode: u64, path: &RelPath) {
         let mut linked = self.linked.lock().expect("no thread panics with this locked");
         linked.entry(inode).or_default().insert(path.clone());
+    }
+
+    /// Returns whether somebody has a file open for writing, or mapped; nobody has one that is not there.
+    pub(super) fn writers_of(&self, path: &RelPath) -> WriterCheck {
+        let Some((parent, name)) = path.split() else { return WriterCheck::None };
+        match self.dir.open_dir(&parent).and_then(|dir| dir.open_file(&name)) {
+            Ok(file) => has_writer(file),
+            Err(_) => WriterCheck::None,
+        }
     }
 
     /// Returns the names that an inode was last seen to have in the tree, if it has several anywhere.

@@ -7,19 +7,20 @@
 
 use super::apply::dir_stamp;
 use super::findings::{Finding, Problem, Seen, Severity, What};
+use super::open::identity;
 use super::{OpenError, Replica};
 use crate::archive::{ArchiveError, Durable, Snapshot};
 pub use crate::core::dirty::Look;
 use crate::core::entry::{Content, Kind, Record, Stamp};
-use crate::core::guard::{self, Guard};
+use crate::core::guard::{self, Guard, Spate};
 use crate::core::path::{Name, RelPath};
-use crate::fs::{Dir, FileKind, Meta, hash_file, now};
+use crate::fs::{Dir, FileKind, Meta, WriterCheck, hash_file, now};
 use crate::options::{FastCheck, SymbolicLinks};
 use rayon::{Scope, ThreadPool};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 /// How many findings go into one transaction.
@@ -41,6 +42,11 @@ pub enum ScanError {
         #[source]
         source: io::Error,
     },
+    /// The root's path leads to another directory than when it was opened.
+    #[error(
+        "{0} is another directory now than at the start: halted; start vfsync again to follow the new one"
+    )]
+    RootReplaced(std::path::PathBuf),
     /// Too much would be deleted.
     #[error("{root}: {guard}")]
     Guard {
@@ -92,6 +98,8 @@ struct Walk<'a> {
     racy: Duration,
     /// What a killed owner left in the tree is dealt with on the way.
     recovering: bool,
+    /// The last answer of [`Walk::out_of_reach`]: for what is directly in this directory.
+    mounts: Mutex<Option<(RelPath, Option<RelPath>)>>,
 }
 
 impl Replica {
@@ -101,11 +109,16 @@ impl Replica {
     /// When the root cannot be read, a guard halts, or the archive fails. Nothing is deleted from the archive then.
     pub fn scan_all(&self) -> Result<ScanReport, ScanError> {
         self.look_for_mountpoints()?;
+        self.look_for_root()?;
         let listing_root = self.dir.open_dir(&RelPath::root()).map_err(|source| self.root_error(source))?;
         let watch = self.busy.watch();
         let mut report =
             self.run(|walk, scope| walk.directory(scope, listing_root, RelPath::root()), true)?;
         report.again.extend(watch.end());
+        let device = self.dir.self_stat().map_err(|source| self.root_error(source))?.stamp.dev;
+        if self.archive.read()?.device()? != Some(device) {
+            self.archive.write(Durable::Later, |w| w.set_device(device))?;
+        }
         Ok(report)
     }
 
@@ -184,6 +197,15 @@ impl Replica {
         Ok(())
     }
 
+    /// Halts where the root's path leads to another directory by now: what happens in the one that was opened is nobody's
+    /// business any more.
+    fn look_for_root(&self) -> Result<(), ScanError> {
+        let now = Dir::open_root(&self.root).and_then(|dir| identity(&dir));
+        let now = now.map_err(|source| self.root_error(source))?;
+        let opened = identity(&self.dir).map_err(|source| self.root_error(source))?;
+        if now == opened { Ok(()) } else { Err(ScanError::RootReplaced(self.root.clone())) }
+    }
+
     fn root_error(&self, source: io::Error) -> ScanError {
         ScanError::Root { root: self.root.clone(), source }
     }
@@ -204,6 +226,7 @@ impl Replica {
             hashed: AtomicU64::new(0),
             racy: self.capabilities.racy_window(),
             recovering: whole && self.recovering.load(Ordering::Relaxed),
+            mounts: Mutex::default(),
         };
         let mut report = ScanReport::default();
         let live = snapshot.live()?;
@@ -277,18 +300,27 @@ impl Replica {
         if deletions == 0 {
             return Ok(());
         }
+        self.look_for_mountpoints()?;
         let halt = |guard| Err(ScanError::Guard { root: self.root.clone(), guard });
         let limit = &self.max_delete();
-        if limit.emptied_root && (whole || deletions > 1) && deletions > limit.approved {
+        // Deletions that follow one another count together, however many scans they were found by.
+        let (passed_on, stood) = self.spate().before(live, self.started.elapsed());
+        let all = passed_on + deletions;
+        if limit.emptied_root && (whole || all > 1) && all > limit.approved {
             let listing = self.dir.list().map_err(|source| self.root_error(source))?;
             if listing.entries.is_empty() && live > 0 {
-                return halt(Guard::RootEmptied { entries: live });
+                return halt(Guard::RootEmptied { entries: stood, passed_on });
             }
         }
-        match guard::too_many(deletions, live, limit) {
-            Some(guard) => halt(guard),
-            None => Ok(()),
+        if let Some(allowed) = guard::too_many(all, stood, limit) {
+            return halt(Guard::TooManyDeletions { deletions: all, entries: stood, allowed, passed_on });
         }
+        self.spate().add(deletions, self.started.elapsed());
+        Ok(())
+    }
+
+    fn spate(&self) -> MutexGuard<'_, Spate> {
+        self.spate.lock().expect("no thread panics with this locked")
     }
 }
 
@@ -343,10 +375,6 @@ impl<'a> Walk<'a> {
             self.problem(&path, Severity::Skipped, why);
         }
         let Some(known) = self.known(self.snapshot.children(&path)) else { return };
-        if listing.entries.is_empty() && self.was_unmounted(&dir, &path, &known) {
-            let why = "is empty and on another device than before: a file system that is not mounted?";
-            return self.problem(&path, Severity::Failed, why);
-        }
         let mut known = known.into_iter().peekable();
         for listed in listing.entries {
             let Ok(child) = path.join(&listed.name) else {
@@ -367,18 +395,50 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Returns whether an empty directory looks like a mount point without its file system.
-    fn was_unmounted(&self, dir: &Dir, path: &RelPath, known: &[(RelPath, Record)]) -> bool {
-        if path.is_root() || !self.replica.same_boot || !known.iter().any(|(_, r)| r.entry.content.is_live())
-        {
-            return false;
+    /// As [`Walk::unmounted`]; the answer for what is directly in one directory is found once.
+    fn out_of_reach(&self, path: &RelPath) -> Option<RelPath> {
+        let record = self.known(self.snapshot.get(path)).flatten();
+        if record.is_some_and(|r| r.entry.content.is_dir()) {
+            return self.unmounted(path);
         }
-        let stored = self.known(self.snapshot.get(path)).flatten();
-        let stamp = stored.and_then(|r| r.shown).and_then(|s| s.stamp);
-        match (stamp, dir.self_stat()) {
-            (Some(stamp), Ok(meta)) => stamp.dev != meta.stamp.dev,
-            _ => false,
+        let parent = path.parent()?;
+        let mut mounts = self.mounts.lock().expect("no thread panics with this locked");
+        if let Some((_, mount)) = mounts.as_ref().filter(|(dir, _)| *dir == parent) {
+            return mount.clone();
         }
+        let mount = self.unmounted(&parent);
+        *mounts = Some((parent, mount.clone()));
+        mount
+    }
+
+    /// Returns the directory, at or above a path that is not there, on which a file system was mounted that is not
+    /// mounted now: what it held is out of reach, not deleted.
+    ///
+    /// A directory was a mount point if the archive has it on another device than the one above it. Device numbers may
+    /// change with every boot, but those of one scan belong together.
+    fn unmounted(&self, path: &RelPath) -> Option<RelPath> {
+        let above = path.ancestors().filter(|p| !p.is_root());
+        std::iter::once(path.clone()).chain(above).find(|dir| {
+            let Some(parent) = dir.parent() else { return false };
+            let (Some(was), Some(was_above)) = (self.device_of(dir), self.device_of(&parent)) else {
+                return false;
+            };
+            was != was_above && {
+                let device = |path| Some(self.replica.dir.open_dir(path).ok()?.self_stat().ok()?.stamp.dev);
+                let now = device(dir);
+                now.is_none() || now == device(&parent)
+            }
+        })
+    }
+
+    /// Returns the device that a directory was on when it was last looked at.
+    fn device_of(&self, dir: &RelPath) -> Option<u64> {
+        if dir.is_root() {
+            return self.known(self.snapshot.device()).flatten();
+        }
+        let record = self.known(self.snapshot.get(dir)).flatten()?;
+        let stamp = record.shown.filter(|_| record.entry.content.is_dir())?.stamp?;
+        Some(stamp.dev)
     }
 
     /// The archive knows a path that the listing did not show.
@@ -397,6 +457,11 @@ impl<'a> Walk<'a> {
 
     /// A path that stood is gone, and what was below it with it.
     fn gone(&self, path: &RelPath, record: &Record) {
+        if let Some(mount) = self.out_of_reach(path) {
+            let why = "a file system was mounted here, and is not now: nothing below is taken for deleted. Mount it, or \
+                       delete the directory at the other end";
+            return self.problem(&mount, Severity::Failed, why);
+        }
         if record.entry.content.is_dir() {
             self.gone_below(path);
         }
@@ -435,7 +500,8 @@ impl<'a> Walk<'a> {
                 match record.filter(|r| r.entry.content.is_live()) {
                     Some(record) => self.gone(&path, &record),
                     // A commit may have recorded something below after the directory was found gone.
-                    None => self.gone_below(&path),
+                    None if self.unmounted(&path).is_none() => self.gone_below(&path),
+                    None => {}
                 }
                 return;
             }
@@ -570,7 +636,11 @@ impl<'a> Walk<'a> {
             self.say(Report::Again(path.clone()));
             return None;
         }
-        let racy = hashed.meta.is_racy(now(), self.racy);
+        // A store to a mapping may change the file and none of its times: while somebody can make one, no stamp vouches
+        // for the content. A scan of everything meets too many files to ask for each.
+        let open = look.written
+            && dir.open_file(name).is_ok_and(|file| crate::fs::has_writer(file) == WriterCheck::Open);
+        let racy = open || hashed.meta.is_racy(now(), self.racy);
         Some(Seen {
             content: Content::File { size: hashed.size, digest: hashed.digest },
             attributes: hashed.meta.attributes,

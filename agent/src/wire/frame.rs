@@ -2,6 +2,7 @@
 
 use super::message::{Message, Offer, OfferNumber};
 use crate::core::entry::Content;
+use crate::core::filter::is_reserved;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// The longest frame, in bytes, without its length.
@@ -85,6 +86,9 @@ fn check_offer(offer: &Offer) -> Result<(), WireError> {
     let senseless = |why| Err(WireError::Senseless(why));
     if offer.path.is_root() {
         return senseless("the root itself is offered");
+    }
+    if offer.path.components().any(is_reserved) {
+        return senseless("a name that is kept for temporary files");
     }
     if !entry.content_lineage.is_sane() || !entry.attributes_lineage.is_sane() {
         return senseless("too many versions");

@@ -104,7 +104,7 @@ impl Offer {
     /// Returns what the offer counts against the window, in bytes: about what it takes in memory.
     pub fn cost(&self) -> u64 {
         let content = self.content.as_ref().map_or(0, |c| c.len());
-        (self.path.as_bytes().len() + content + 512) as u64
+        (self.path.as_bytes().len() + content + self.entry.versions_size() + 512) as u64
     }
 }
 

@@ -37,6 +37,8 @@ pub fn is_reserved(name: &[u8]) -> bool {
 #[derive(Debug, Clone)]
 pub struct Filter {
     ends: Vec<End>,
+    /// Left out with all below it, whatever anyone writes.
+    own: Option<RelPath>,
 }
 
 /// What one end of a link ignores.
@@ -97,7 +99,7 @@ impl Filter {
             ignore: List::new(&ignore, case_insensitive)?,
             ignorenot: List::new(&ignorenot, case_insensitive)?,
         };
-        Ok(Filter { ends: vec![end] })
+        Ok(Filter { ends: vec![end], own: None })
     }
 
     /// Returns a filter that ignores what this one or the other ignores: each end of a link has a say.
@@ -106,11 +108,18 @@ impl Filter {
         self
     }
 
+    /// Returns a filter that leaves out this path, too.
+    pub fn without(self, own: Option<&RelPath>) -> Filter {
+        Filter { own: own.cloned(), ..self }
+    }
+
     /// Returns whether the path itself is ignored. For a walk from the top, which does not enter what is ignored.
     pub fn ignores(&self, path: &RelPath) -> bool {
         let bytes = path.as_bytes();
         let name = bytes.rsplit(|&b| b == b'/').next().unwrap_or(bytes);
-        is_reserved(name) || self.ends.iter().any(|end| end.ignore.has(bytes) && !end.ignorenot.has(bytes))
+        is_reserved(name)
+            || self.own.as_ref() == Some(path)
+            || self.ends.iter().any(|end| end.ignore.has(bytes) && !end.ignorenot.has(bytes))
     }
 
     /// Returns whether the path or a directory above it, the root included, is ignored. For a path that was not

@@ -42,6 +42,8 @@ pub struct Applier {
     pub(super) filter: Filter,
     pub(super) paths: Vec<RelPath>,
     pub(super) numeric_ids: bool,
+    /// Stands for what this link leaves out: see [`crate::archive::Writer::set_position`].
+    pub(super) scope: u64,
 }
 
 /// What becomes of a path's record.
@@ -107,8 +109,9 @@ impl Applier {
         filter: Filter,
         paths: Vec<RelPath>,
         numeric_ids: bool,
+        scope: u64,
     ) -> Applier {
-        Applier { replica, peer, policy, filter, paths, numeric_ids }
+        Applier { replica, peer, policy, filter, paths, numeric_ids, scope }
     }
 
     /// Deals with a chunk of offers in the order of a walk. `complete`: nothing more of the batch follows. `position`:
@@ -200,7 +203,7 @@ impl Applier {
                 open.insert(w, self.peer, path, reason.clone())?;
             }
             if let Some(position) = position {
-                w.set_position(self.peer, position)?;
+                w.set_position(self.peer, position, self.scope)?;
             }
             Ok(head)
         })?;
