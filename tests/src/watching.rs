@@ -46,8 +46,17 @@ impl Watching {
     /// # Errors
     /// What it said instead.
     pub fn start(vfsync: &Path, capture: &str, paths: &[&Path]) -> Result<Watching, String> {
+        Watching::start_with(vfsync, &["--capture", capture], paths)
+    }
+
+    /// As [`Watching::start`], with these arguments.
+    ///
+    /// # Errors
+    /// What it said instead.
+    pub fn start_with(vfsync: &Path, args: &[&str], paths: &[&Path]) -> Result<Watching, String> {
         let mut child = Command::new(vfsync)
-            .args(["watch", "--json", "--capture", capture])
+            .args(["watch", "--json"])
+            .args(args)
             .args(paths)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
