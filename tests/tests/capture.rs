@@ -251,3 +251,42 @@ fn what_is_bound_below_a_root_is_reported_at_the_place_where_it_is_seen() {
         assert!(seen.into_iter().any(|seen| seen.event == "create" && seen.path == file), "{tier}");
     }
 }
+
+#[test]
+fn what_changes_while_a_command_runs_is_for_the_next_one() {
+    const FILES: usize = 2_000;
+    let place = place(false);
+    let ground = Ground::make(place.path()).unwrap();
+    let (log, gate) = (place.path().join("log"), place.path().join("gate"));
+    rustix::fs::mknodat(rustix::fs::CWD, &gate, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .unwrap();
+    // A command notes what it was given, then waits at the gate as long as there is one.
+    let command = format!("cat >> {}; read line < {}", log.display(), gate.display());
+    let args = ["--capture", "ebpf", "--exec", &command];
+    let mut watching = match Watching::start_with(binary::vfsync(), &args, &[&ground.root]) {
+        Ok(watching) => watching,
+        Err(why) => return eprintln!("not tested: {why}"),
+    };
+    fs::write(ground.root.join("first"), "x").unwrap();
+    // Opening it waits until the first command stands there.
+    let mut first = fs::OpenOptions::new().write(true).open(&gate).unwrap();
+    for i in 0..FILES {
+        fs::write(ground.root.join(format!("file-{i}")), "x").unwrap();
+    }
+    // They are reported while it stands there.
+    let seen = watching.sync(&ground).unwrap();
+    let created = seen.iter().filter(|s| s.event == "create" && s.path != ground.root.join("first"));
+    assert_eq!(created.count(), FILES);
+    // No later command stands there.
+    fs::remove_file(&gate).unwrap();
+    first.write_all(b"go on\n").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let missing = || {
+        let given = fs::read_to_string(&log).unwrap();
+        (0..FILES).filter(|i| !given.contains(&format!("/file-{i}\n"))).count()
+    };
+    while missing() > 0 {
+        assert!(Instant::now() < deadline, "{} of {FILES} are missing", missing());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

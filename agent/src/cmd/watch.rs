@@ -10,10 +10,12 @@ use crate::{
 };
 use anyhow::Context;
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     io::{ErrorKind, Write},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    pin::Pin,
     process::Stdio,
     time::Duration,
 };
@@ -40,18 +42,82 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitStatus> {
     eprintln!("watching ({tier})");
     let end = stop(args.timeout);
     tokio::pin!(end);
+    let mut commands = Commands::new(args.exec.as_deref());
     loop {
         let events = tokio::select! {
             events = capture.next() => events?,
-            ended = &mut end => return ended.map(|()| ExitStatus::InStep),
+            // Beside that, so that a slow command loses nothing.
+            done = commands.next() => {
+                done?;
+                continue;
+            }
+            ended = &mut end => {
+                ended?;
+                commands.finish().await?;
+                return Ok(ExitStatus::InStep);
+            }
         };
         let events: Vec<&Event> = events.iter().filter(|event| targets[event.root].wants(event)).collect();
         if !show(&events, &targets, tier, args.json)? {
             return Ok(ExitStatus::InStep);
         }
-        if let Some(command) = &args.exec {
-            execute(command, &events, &targets).await?;
+        commands.add(&events, &targets);
+    }
+}
+
+/// A command that runs.
+type Running<'a> = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send + 'a>>;
+
+/// Runs the command of `--exec`: one at a time, each for all that has changed while the one before was running.
+struct Commands<'a> {
+    command: Option<&'a OsStr>,
+    waiting: BTreeSet<PathBuf>,
+    running: Option<Running<'a>>,
+}
+
+impl<'a> Commands<'a> {
+    fn new(command: Option<&'a OsStr>) -> Commands<'a> {
+        Commands { command, waiting: BTreeSet::new(), running: None }
+    }
+
+    /// Takes the paths of these events for the next command.
+    fn add(&mut self, events: &[&Event], targets: &[Target]) {
+        if self.command.is_none() {
+            return;
         }
+        for event in events {
+            let target = &targets[event.root];
+            self.waiting.insert(target.absolute(&event.path));
+            self.waiting.extend(event.to.as_ref().map(|to| target.absolute(to)));
+        }
+    }
+
+    /// Starts a command if there is something for it, and waits until it has ended. May be cancelled: the next call
+    /// goes on waiting.
+    async fn next(&mut self) -> anyhow::Result<()> {
+        if self.running.is_none()
+            && let Some(command) = self.command
+            && !self.waiting.is_empty()
+        {
+            let paths = std::mem::take(&mut self.waiting);
+            self.running = Some(Box::pin(execute(command, paths)));
+        }
+        match &mut self.running {
+            Some(running) => {
+                let done = running.await;
+                self.running = None;
+                done
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Lets the running command end, and runs a last one for what has changed since.
+    async fn finish(mut self) -> anyhow::Result<()> {
+        while self.running.is_some() || !self.waiting.is_empty() {
+            self.next().await?;
+        }
+        Ok(())
     }
 }
 
@@ -114,21 +180,8 @@ fn show(events: &[&Event], targets: &[Target], tier: Tier, json: bool) -> anyhow
     }
 }
 
-/// Runs the command for a batch, with the paths on its standard input, one a line.
-async fn execute(command: &OsStr, events: &[&Event], targets: &[Target]) -> anyhow::Result<()> {
-    let mut paths: Vec<PathBuf> = events
-        .iter()
-        .flat_map(|event| {
-            let target = &targets[event.root];
-            [Some(target.absolute(&event.path)), event.to.as_ref().map(|to| target.absolute(to))]
-        })
-        .flatten()
-        .collect();
-    paths.sort();
-    paths.dedup();
-    if paths.is_empty() {
-        return Ok(());
-    }
+/// Runs the command with the paths on its standard input, one a line.
+async fn execute(command: &OsStr, paths: BTreeSet<PathBuf>) -> anyhow::Result<()> {
     let mut shell = tokio::process::Command::new("/bin/sh");
     let mut child = shell
         .arg("-c")

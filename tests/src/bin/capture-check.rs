@@ -1,5 +1,5 @@
 //! `capture-check VFSYNC TIER NAME=DIR…`: performs every operation in each directory and looks whether `vfsync watch`
-//! reports it. Runs in guests, where there is no cargo. Prints a line of [`coverage`] each; the exit code is 1 if it
+//! reports it. Runs in guests, where there is no cargo. Prints a line of [`vfsync_tests::coverage`] each; the exit code is 1 if it
 //! could not look.
 
 use std::{path::Path, process::ExitCode};

@@ -7,6 +7,8 @@
 //! is looked at as a whole.
 
 mod decode;
+mod facts;
+mod place;
 
 use super::{
     assemble::Assembler,
@@ -16,18 +18,20 @@ use super::{
     roots::Watched,
     source::Drained,
 };
-use crate::{core::path::RelPath, fs::open_handle};
+use crate::core::path::RelPath;
 use decode::{DirId, Named, Notice, decode};
+use facts::Facts;
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
+use place::{Anchors, DirPlace};
 use std::{
     collections::{BTreeMap, HashMap},
     ffi::OsStr,
     fs::File,
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
-        unix::{ffi::OsStrExt, fs::MetadataExt},
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
     },
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 use vfsync_common::record::{Op, flag};
@@ -38,11 +42,6 @@ const READS: usize = 256;
 const BUFFER: usize = 64 << 10;
 /// How many directories are remembered.
 const PLACES: usize = 65_536;
-
-const S_IFMT: u32 = 0o170000;
-const S_IFREG: u32 = 0o100000;
-const S_IFDIR: u32 = 0o040000;
-const S_IFLNK: u32 = 0o120000;
 
 /// The notifications, with what this end remembers beside them.
 pub struct FanotifySource {
@@ -64,30 +63,6 @@ pub struct FanotifySource {
     pub reached: u64,
     /// How often the queue was full.
     pub overflows: u64,
-}
-
-/// Where a directory is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum DirPlace {
-    /// At this path within the file system that has this device number.
-    At(u32, PathBuf),
-    /// It has been removed: so has all that was in it, of which there is a notice.
-    Gone,
-    /// It cannot be found out.
-    Unknown,
-}
-
-/// The directories by which handles are looked up, for the time of one drain: held longer, they would keep file
-/// systems from being unmounted.
-#[derive(Default)]
-struct Anchors(BTreeMap<u64, Vec<Anchor>>);
-
-struct Anchor {
-    dir: File,
-    dev: u32,
-    /// Where the mount is, and which directory of the file system it shows.
-    point: PathBuf,
-    root: PathBuf,
 }
 
 impl FanotifySource {
@@ -260,7 +235,7 @@ impl FanotifySource {
     }
 
     fn send(&mut self, op: Op, place: Place, to: Place, facts: &Facts, pid: u32, events: &mut Vec<Event>) {
-        let linked = facts.links > 1 && facts.mode & S_IFMT != S_IFDIR;
+        let linked = facts.has_other_names();
         let holds = matches!(op, Op::Write | Op::Attributes | Op::Close);
         if place == Place::Outside && to == Place::Outside && !(linked && holds) {
             return;
@@ -330,120 +305,6 @@ impl FanotifySource {
         let slot = self.file_systems.iter().find(|(_, number)| **number == file_system).map(|(slot, _)| slot);
         slot.and_then(|slot| self.watched.get(slot)).map_or(0, |watched| watched.dev)
     }
-}
-
-/// What is at a path now.
-#[derive(Debug, Clone, Copy, Default)]
-struct Facts {
-    inode: u64,
-    mode: u32,
-    links: u64,
-    dev: u32,
-}
-
-impl Facts {
-    fn of(path: &Path) -> Facts {
-        let found = std::fs::symlink_metadata(path);
-        found.map_or(Facts::default(), |m| Facts { inode: m.ino(), mode: m.mode(), links: m.nlink(), dev: 0 })
-    }
-
-    /// Takes the type from the notice where there is nothing to look at any more, or something else.
-    fn or_type(self, is_dir: bool) -> Facts {
-        match (self.mode & S_IFMT, is_dir) {
-            (S_IFDIR, true) => self,
-            (_, true) => Facts { mode: S_IFDIR, inode: 0, links: 0, ..self },
-            (0 | S_IFDIR, false) => Facts { mode: S_IFREG, inode: 0, links: 0, ..self },
-            (_, false) => self,
-        }
-    }
-
-    /// Returns what has made this.
-    fn made(&self) -> Op {
-        match self.mode & S_IFMT {
-            S_IFDIR => Op::Mkdir,
-            S_IFLNK => Op::Symlink,
-            S_IFREG if self.links > 1 => Op::Link,
-            S_IFREG => Op::Create,
-            _ => Op::Mknod,
-        }
-    }
-}
-
-impl Anchors {
-    /// Looks a directory up.
-    fn find(
-        &mut self,
-        id: &DirId,
-        watched: &BTreeMap<u32, Watched>,
-        file_systems: &BTreeMap<u32, u64>,
-    ) -> DirPlace {
-        let anchors = self.0.entry(id.file_system).or_insert_with(|| {
-            let of_this = file_systems.iter().filter(|(_, number)| **number == id.file_system);
-            let mut anchors: Vec<Anchor> = Vec::new();
-            for watched in of_this.filter_map(|(slot, _)| watched.get(slot)) {
-                let Some(anchor) = Anchor::of(watched) else { continue };
-                if !anchors.iter().any(|other| other.point == anchor.point) {
-                    anchors.push(anchor);
-                }
-            }
-            anchors
-        });
-        if anchors.is_empty() {
-            // Its file system is not watched any more.
-            return DirPlace::Gone;
-        }
-        let mut outside = DirPlace::Unknown;
-        for anchor in anchors {
-            let dir = match open_handle(&anchor.dir, id.kind, &id.handle) {
-                Ok(dir) => dir,
-                Err(error) if error.raw_os_error() == Some(libc::ESTALE) => return DirPlace::Gone,
-                Err(_) => continue,
-            };
-            match rustix::fs::fstat(&dir) {
-                Ok(stat) if stat.st_nlink == 0 => return DirPlace::Gone,
-                _ => {}
-            }
-            let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
-            let Ok(path) = std::fs::read_link(link) else { continue };
-            if path.as_os_str().as_bytes().ends_with(b" (deleted)") && !path.exists() {
-                return DirPlace::Gone;
-            }
-            if let Ok(rest) = path.strip_prefix(&anchor.point) {
-                return DirPlace::At(anchor.dev, anchor.root.join(rest));
-            }
-            // This mount does not show it; another one may.
-            outside = DirPlace::At(anchor.dev, PathBuf::from("/"));
-        }
-        outside
-    }
-
-    /// Returns where something that is not watched is seen.
-    fn outside(&self, file_system: u64, within: &Path) -> Option<PathBuf> {
-        let anchors = self.0.get(&file_system)?;
-        anchors.iter().find_map(|anchor| Some(anchor.point.join(within.strip_prefix(&anchor.root).ok()?)))
-    }
-}
-
-impl Anchor {
-    /// Opens a watched directory. The mount is where its path and its place within the file system part.
-    fn of(watched: &Watched) -> Option<Anchor> {
-        let (mut point, mut root) = (watched.path.as_path(), watched.within.as_path());
-        while let (Some(a), Some(b)) = (point.file_name(), root.file_name())
-            && a == b
-            && !is_mount_point(point)
-        {
-            (point, root) = (point.parent()?, root.parent()?);
-        }
-        let dir = File::open(&watched.path).ok()?;
-        Some(Anchor { dir, dev: watched.dev, point: point.to_owned(), root: root.to_owned() })
-    }
-}
-
-/// Returns whether something is mounted here.
-fn is_mount_point(path: &Path) -> bool {
-    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
-    let found = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS);
-    found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// Returns the name of a process that may have ended.
