@@ -26,7 +26,7 @@ impl Vfsync {
     pub(crate) fn new() -> Vfsync {
         let mut command = Command::new(binary::vfsync());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for variable in ["VFSYNC_CONFIG", "UNISON", "XDG_STATE_HOME", "SSH_AUTH_SOCK"] {
+        for variable in ["VFSYNC_LOG", "VFSYNC_CONFIG", "UNISON", "XDG_STATE_HOME", "SSH_AUTH_SOCK"] {
             command.env_remove(variable);
         }
         Vfsync { command, limit: 2 * LIMIT }

@@ -94,29 +94,28 @@ impl fmt::Display for Harm {
 pub const QUIET: Duration = Duration::from_secs(10);
 
 /// Deletions that followed one another. Found a few at a time, as they happen, none of them would be too many by
-/// itself. Times are durations since some start that the caller chose.
+/// itself. What counts is by how much the tree shrank: files that come and go are no loss. Times are durations since
+/// some start that the caller chose.
 #[derive(Debug, Default)]
 pub struct Spate {
-    count: u64,
+    /// The most entries that stood since it began.
     stood: u64,
     last: Option<Duration>,
 }
 
 impl Spate {
-    /// Returns how many deletions came before the ones that are about to be judged, and how many entries stood before
-    /// the first. `live` is how many stand now.
+    /// Returns by how many entries the tree shrank before the deletions that are about to be judged, and how many stood.
+    /// `live` is how many stand now, with those.
     pub fn before(&mut self, live: u64, now: Duration) -> (u64, u64) {
         if self.last.is_none_or(|last| now.saturating_sub(last) > QUIET) {
-            *self = Spate { count: 0, stood: live, last: None };
+            self.stood = live;
         }
-        // What was made meanwhile stood, too.
-        self.stood = self.stood.max(live + self.count);
-        (self.count, self.stood)
+        self.stood = self.stood.max(live);
+        (self.stood - live, self.stood)
     }
 
-    /// Notes deletions that were let pass.
-    pub fn add(&mut self, deletions: u64, now: Duration) {
-        self.count += deletions;
+    /// Notes that deletions were let pass.
+    pub fn note(&mut self, now: Duration) {
         self.last = Some(now);
     }
 }
@@ -138,11 +137,12 @@ mod tests {
         let at = Duration::from_secs;
         assert_eq!(spate.before(600, at(5)), (0, 600));
         for n in 0..5 {
-            spate.add(1, at(5 + n));
+            spate.note(at(5 + n));
             assert_eq!(spate.before(599 - n, at(5 + n)), (n + 1, 600));
         }
-        assert_eq!(spate.before(700, at(15)), (5, 705), "new entries count as well");
-        assert_eq!(spate.before(700, at(25)), (0, 700));
+        assert_eq!(spate.before(599, at(15)), (1, 600), "what came in their place is no loss");
+        assert_eq!(spate.before(700, at(15)), (0, 700));
+        assert_eq!(spate.before(600, at(25)), (0, 600));
     }
 
     #[test]

@@ -101,6 +101,7 @@ fn write_finding(
     old: Option<Record>,
 ) -> Result<Option<Sequence>, ArchiveError> {
     let path = &finding.path;
+    tracing::debug!(%path, what = ?finding.what, old = ?old.as_ref().map(|r| (&r.entry.content, r.shown)), "found");
     match &finding.what {
         What::Gone => {
             let Some(old) = old.filter(|r| r.entry.content.is_live()) else { return Ok(None) };

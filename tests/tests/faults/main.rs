@@ -3,3 +3,4 @@
 mod concurrent;
 mod disk;
 mod kill;
+mod lost;

@@ -152,6 +152,10 @@ impl Applier {
             tracing::debug!(took = ?started.elapsed(), "recorded");
         }
         drop(held);
+        if position.is_some() && !plan {
+            // They have met: from here on a deletion says what it says.
+            self.policy.first_meeting = false;
+        }
         Ok(work.applied)
     }
 
