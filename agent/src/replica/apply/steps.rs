@@ -256,13 +256,16 @@ impl<'a> Doer<'a> {
         for result in prepared {
             match result {
                 Ok(ready) => all.push(ready),
-                Err((step, error)) => self.failed(work, step.incoming, step.local, &error),
+                Err(failed) => {
+                    let (step, error) = *failed;
+                    self.failed(work, step.incoming, step.local, &error);
+                }
             }
         }
         all
     }
 
-    fn prepare_one(&self, mut step: Step, dir: Dir, name: &Name) -> Result<Ready, (Step, CommitError)> {
+    fn prepare_one(&self, mut step: Step, dir: Dir, name: &Name) -> Result<Ready, Box<(Step, CommitError)>> {
         let wanted = self.wanted(&step);
         let committer = &self.replica().committer;
         let staged = match (&step.entry.content, step.incoming.staged.take()) {
@@ -276,7 +279,7 @@ impl<'a> Doer<'a> {
         });
         match prepared {
             Ok((staged, refused)) => Ok(Ready { step, dir, staged, refused }),
-            Err(error) => Err((step, error)),
+            Err(error) => Err(Box::new((step, error))),
         }
     }
 
