@@ -186,4 +186,42 @@ over_both_links! {
         pair.sync().arg("-times").run().code(0);
         assert_eq!(pair.second.text("f"), "new");
     }
+
+    fn a_plan_shows_what_a_forced_root_takes_back(pair) {
+        pair.first.file("base", "1").file("dir/kept", "1");
+        pair.in_step();
+        pair.first.file("base", "2, and longer").file("new", "1").remove("dir");
+        let force = pair.second_root();
+        let plan = pair.sync().args(["-dry-run", "-force", &force]).run();
+        plan.code(0).tells("base").tells("deleted      new").tells("dir/kept");
+        assert_eq!(pair.first.text("base"), "2, and longer");
+        pair.sync().args(["-force", &force]).run().code(0);
+        assert_eq!(pair.first.text("base"), "1");
+        assert!(!pair.first.has("new") && pair.first.has("dir/kept"));
+        assert_same(&pair.first, &pair.second);
+    }
+
+    fn a_conflict_that_stands_is_told_every_time(pair) {
+        pair.first.file("f", "1");
+        pair.second.file("f", "2, and longer");
+        for _ in 0..3 {
+            pair.command("sync").run().code(1).tells("conflict, both left");
+        }
+        for _ in 0..2 {
+            pair.sync().run().code(1).tells("f");
+        }
+    }
+
+    fn a_share_that_somebody_names_has_no_floor(pair) {
+        for n in 0..20 {
+            pair.first.file(format!("{n}"), "");
+        }
+        pair.in_step();
+        for n in 0..3 {
+            pair.first.remove(format!("{n}"));
+        }
+        pair.sync().args(["-max-delete", "10%"]).run().code(3).tells("3 of 20");
+        assert_eq!(pair.second.files(), 20);
+        pair.sync().run().code(0);
+    }
 }

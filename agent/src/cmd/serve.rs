@@ -71,6 +71,10 @@ async fn open(hello: &Hello, place: &Place) -> Result<(Arc<Replica>, Vec<String>
     let (options, state) = (hello.options.clone(), place.state_dir.clone());
     let opening = tokio::task::spawn_blocking(move || Replica::open(&asked, &state, options, filter));
     let replica = opening.await.context("opening the replica")??;
+    if let Some(pinned) = &place.pinned {
+        // Once more, and of what was opened: somebody may have put a symbolic link in the way meanwhile.
+        check_pinned(&replica.dir.place()?, pinned)?;
+    }
     let notices = notices(&replica);
     Ok((Arc::new(replica), notices))
 }

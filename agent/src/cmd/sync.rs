@@ -138,12 +138,17 @@ impl Pass<'_> {
             }
             let conflicts = plan.iter().all(|p| matches!(p, crate::output::Planned::Conflict(_)));
             self.reporter.plan(&plan);
-            if !conflicts && proceed()? == Answer::No {
+            if conflicts {
+                return Ok(self.end_of_plan(session, &plan));
+            }
+            if proceed()? == Answer::No {
                 self.reporter.say("Nothing was done.");
                 return Ok(ExitStatus::InStep);
             }
             self.teller.reset();
             self.go(session, Start::Execute).await?;
+            // What both sides knew before is not told again.
+            self.teller.count_conflicts(&plan);
         }
         let summary = self.teller.summary(session.totals(), self.began.elapsed());
         self.reporter.summary(&summary);
@@ -152,11 +157,13 @@ impl Pass<'_> {
     }
 
     /// Says how a plan ends that is not carried out.
-    fn end_of_plan(&self, session: &Session, plan: &[crate::output::Planned]) -> ExitStatus {
+    fn end_of_plan(&mut self, session: &Session, plan: &[crate::output::Planned]) -> ExitStatus {
+        self.teller.count_conflicts(plan);
         let summary = self.teller.summary(session.totals(), self.began.elapsed());
-        self.reporter.summary(&summary);
-        let conflict = plan.iter().any(|p| matches!(p, crate::output::Planned::Conflict(_)));
-        summary.exit_status().max(if conflict { ExitStatus::Skipped } else { ExitStatus::InStep })
+        let changes = plan.iter().any(|p| matches!(p, crate::output::Planned::Change { .. }));
+        self.reporter.end_of_plan(&summary, changes);
+        self.teller.trouble();
+        summary.exit_status()
     }
 
     /// Starts both ends and waits until they are at rest.

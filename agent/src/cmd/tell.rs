@@ -19,6 +19,8 @@ pub struct Teller<'a> {
     plan: Option<Vec<Planned>>,
     summary: Summary,
     conflicts: BTreeSet<RelPath>,
+    /// Those of them that are in the summary.
+    counted: BTreeSet<RelPath>,
     problems: BTreeSet<(bool, RelPath)>,
     /// The first of the paths that failed, with the reason.
     failures: Vec<String>,
@@ -36,6 +38,7 @@ impl<'a> Teller<'a> {
             plan: None,
             summary: Summary::default(),
             conflicts: BTreeSet::new(),
+            counted: BTreeSet::new(),
             problems: BTreeSet::new(),
             failures: Vec::new(),
         }
@@ -53,6 +56,21 @@ impl<'a> Teller<'a> {
         plan
     }
 
+    /// Counts the conflicts of a plan that were not told of since, without printing them once more.
+    pub fn count_conflicts(&mut self, plan: &[Planned]) {
+        let reports = plan.iter().filter_map(|planned| match planned {
+            Planned::Conflict(report) => Some(report),
+            Planned::Change { .. } => None,
+        });
+        for report in reports {
+            if !self.counted.contains(&report.path) {
+                self.counted.insert(report.path.clone());
+                self.conflicts.insert(report.path.clone());
+                self.summary.count_conflict(report);
+            }
+        }
+    }
+
     /// Returns the sums so far.
     pub fn summary(&self, totals: Totals, elapsed: std::time::Duration) -> Summary {
         Summary { bytes_sent: totals.sent, bytes_received: totals.received, elapsed, ..self.summary }
@@ -62,6 +80,7 @@ impl<'a> Teller<'a> {
     pub fn reset(&mut self) {
         self.summary = Summary::default();
         self.conflicts.clear();
+        self.counted.clear();
         self.problems.clear();
         self.failures.clear();
     }
@@ -175,6 +194,7 @@ impl<'a> Teller<'a> {
         match &mut self.plan {
             Some(plan) => plan.push(Planned::Conflict(conflict)),
             None => {
+                self.counted.insert(conflict.path.clone());
                 self.summary.count_conflict(&conflict);
                 self.reporter.conflict(&conflict);
             }

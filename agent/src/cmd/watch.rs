@@ -135,6 +135,10 @@ fn target(path: &Path) -> anyhow::Result<Target> {
 
 impl Target {
     fn wants(&self, event: &Event) -> bool {
+        if event.kind == EventKind::Elsewhere {
+            // Whether one of the file's names is in here takes somebody who knows the tree.
+            return false;
+        }
         let Some(only) = &self.only else { return true };
         matches!(event.kind, EventKind::Lost(_)) || event.path == *only || event.to.as_ref() == Some(only)
     }

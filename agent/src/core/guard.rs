@@ -7,8 +7,10 @@ use std::time::Duration;
 /// How many deletions at once are too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaxDelete {
-    /// In percent of the entries that stand; counts only above [`ALWAYS_ALLOWED`] deletions.
+    /// In percent of the entries that stand.
     pub percent: u8,
+    /// So many are allowed whatever their share is.
+    pub always: u64,
     /// In paths; overrides the percentage.
     pub count: Option<u64>,
     /// So many were approved for this pass.
@@ -17,12 +19,12 @@ pub struct MaxDelete {
     pub emptied_root: bool,
 }
 
-/// So many deletions are never alarming by their share of the tree.
+/// So many deletions are never alarming by their share of the tree, unless somebody has named a share.
 pub const ALWAYS_ALLOWED: u64 = 100;
 
 impl Default for MaxDelete {
     fn default() -> MaxDelete {
-        MaxDelete { percent: 50, count: None, approved: 0, emptied_root: true }
+        MaxDelete { percent: 50, always: ALWAYS_ALLOWED, count: None, approved: 0, emptied_root: true }
     }
 }
 
@@ -123,7 +125,7 @@ impl Spate {
 /// Judges a number of deletions among `entries` that stood: returns how many would be allowed if these are too many.
 pub fn too_many(deletions: u64, entries: u64, limit: &MaxDelete) -> Option<u64> {
     let share = (u128::from(entries) * u128::from(limit.percent) / 100) as u64;
-    let allowed = limit.count.unwrap_or_else(|| share.max(ALWAYS_ALLOWED)).max(limit.approved);
+    let allowed = limit.count.unwrap_or_else(|| share.max(limit.always)).max(limit.approved);
     (deletions > allowed).then_some(allowed)
 }
 
@@ -153,6 +155,7 @@ mod tests {
         assert!(too_many(102, 202, &limit).is_some());
         assert_eq!(too_many(102, 202, &MaxDelete { approved: 102, ..limit }), None);
         assert!(too_many(3, 1_000_000, &MaxDelete { count: Some(2), ..limit }).is_some());
+        assert_eq!(too_many(3, 20, &MaxDelete { percent: 10, always: 0, ..limit }), Some(2));
         assert_eq!(too_many(u64::MAX, u64::MAX, &MaxDelete { percent: 100, ..limit }), None);
     }
 }

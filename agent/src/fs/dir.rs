@@ -6,9 +6,10 @@ use crate::core::path::{Name, RelPath};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{fmt, io, path::Path};
+use std::{fmt, io};
 
 /// An open directory, and the path below the root at which it was opened. Cheap to clone.
 ///
@@ -38,6 +39,14 @@ impl Dir {
     pub fn open_dir(&self, path: &RelPath) -> io::Result<Dir> {
         let whole = path.rebase(&RelPath::root(), self.path()).ok_or(Errno::NAMETOOLONG)?;
         Ok(Dir::new(beneath::open_dir(self.as_fd(), path)?, whole))
+    }
+
+    /// Returns where the directory is now, whatever led to it.
+    ///
+    /// # Errors
+    /// When `/proc` is not there.
+    pub fn place(&self) -> io::Result<PathBuf> {
+        std::fs::read_link(format!("/proc/self/fd/{}", self.as_fd().as_raw_fd()))
     }
 
     /// Opens the directory `name` in this one. A symlink is an error (`ENOTDIR` or `ELOOP`).

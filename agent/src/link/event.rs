@@ -67,6 +67,7 @@ pub fn describe(entry: Option<&Entry>) -> String {
 }
 
 /// Returns what a verdict over the entry `offered` at `path` means to a person; `None` for what is nothing new.
+/// In a `plan`, what would be done counts as new.
 /// `side` is the receiver's; `here` is what stood there, where it is known.
 pub(super) fn of_verdict(
     path: &RelPath,
@@ -74,6 +75,7 @@ pub(super) fn of_verdict(
     here: Option<&Entry>,
     verdict: Verdict,
     side: Side,
+    plan: bool,
 ) -> Option<Event> {
     let kind = offered.content.kind().or_else(|| here.and_then(|e| e.content.kind())).unwrap_or(Kind::File);
     let change = |action, outcome| Some(Event::Change { path: path.clone(), kind, action, side, outcome });
@@ -83,7 +85,19 @@ pub(super) fn of_verdict(
         (_, true) => Action::Create,
     };
     match verdict {
-        Verdict::Have | Verdict::Won | Verdict::Waits => None,
+        // The other side takes over what stands here, and tells of it when it does; in a plan it does not come to that.
+        Verdict::Won(stands) if plan => {
+            let (theirs, side) = (offered.content.kind(), side.flipped());
+            let action = match (theirs, stands) {
+                (None, None) => return None,
+                (Some(_), None) => Action::Delete,
+                (None, Some(_)) => Action::Create,
+                (Some(_), Some(_)) => Action::Update,
+            };
+            let kind = stands.or(theirs)?;
+            Some(Event::Change { path: path.clone(), kind, action, side, outcome: Outcome::Done })
+        }
+        Verdict::Have | Verdict::Won(_) | Verdict::Waits => None,
         Verdict::Took(action) => change(action, Outcome::Done),
         Verdict::TookPartly(action, why) => change(action, Outcome::Partly(why)),
         Verdict::Forbidden(option) => change(wanted, Outcome::Skipped(format!("forbidden by {option}"))),

@@ -154,7 +154,8 @@ impl Shared {
     pub(crate) fn answered(&self, number: OfferNumber, verdict: crate::wire::Verdict) {
         let sent = self.sent.lock().expect("no thread panics with this locked").remove(&number);
         if let Some(sent) = sent
-            && let Some(event) = event::of_verdict(&sent.path, &sent.entry, None, verdict, Side::Remote)
+            && let Some(event) =
+                event::of_verdict(&sent.path, &sent.entry, None, verdict, Side::Remote, self.is_plan())
         {
             self.tell(event);
         }

@@ -295,6 +295,7 @@ impl Receiver {
                         outcome.here.as_ref(),
                         outcome.verdict.clone(),
                         Side::Local,
+                        shared.is_plan(),
                     );
                     if let Some(told) = told {
                         shared.tell(told);
@@ -350,7 +351,8 @@ impl Receiver {
         })?;
         for ((_, verdict), incoming) in verdicts.iter().zip(&stale) {
             let entry = incoming.entry();
-            if let Some(told) = event::of_verdict(incoming.path(), entry, None, verdict.clone(), Side::Local)
+            if let Some(told) =
+                event::of_verdict(incoming.path(), entry, None, verdict.clone(), Side::Local, false)
             {
                 shared.tell(told);
             }

@@ -120,6 +120,14 @@ impl Reporter {
         }
     }
 
+    /// Tells the sums of a plan that is not carried out; `changes`: there was something to do.
+    pub fn end_of_plan(&self, summary: &Summary, changes: bool) {
+        if changes && !self.style.json && summary.skipped + summary.failed == 0 {
+            return self.say("Nothing was done: this is what would be done.");
+        }
+        self.summary(summary);
+    }
+
     /// Tells people something on standard error, unless they want it terse: progress, notices.
     pub fn note(&self, text: &str) {
         let mut sinks = self.sinks();

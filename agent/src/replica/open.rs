@@ -5,7 +5,7 @@ use super::commit::Committer;
 use super::owners::Accounts;
 use crate::archive::{Archive, ArchiveError, Durable, Opened, RootIdentity};
 use crate::core::filter::Filter;
-use crate::core::guard::{MaxDelete, Spate};
+use crate::core::guard::{ALWAYS_ALLOWED, MaxDelete, Spate};
 use crate::core::path::RelPath;
 use crate::core::version::{ReplicaId, Sequence};
 use crate::fs::{Capabilities, Dir, WriterCheck, has_writer, now};
@@ -215,13 +215,14 @@ impl Replica {
 
     /// Returns how many deletions are alarming.
     pub(super) fn max_delete(&self) -> MaxDelete {
-        let (percent, count) = match self.options.max_delete {
-            options::MaxDelete::Default => (50, None),
-            options::MaxDelete::Count(count) => (50, Some(count)),
-            options::MaxDelete::Percent(percent) => (percent, None),
+        let (percent, always, count) = match self.options.max_delete {
+            options::MaxDelete::Default => (50, ALWAYS_ALLOWED, None),
+            options::MaxDelete::Count(count) => (50, 0, Some(count)),
+            options::MaxDelete::Percent(percent) => (percent, 0, None),
         };
         MaxDelete {
             percent,
+            always,
             count,
             approved: self.options.confirm_deletes.unwrap_or(0),
             emptied_root: self.options.confirm_big_delete,

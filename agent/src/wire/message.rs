@@ -1,6 +1,6 @@
 //! The messages. Both ends send the same ones, but for the opening: the end that dials says [`Hello`], and starts.
 
-use crate::core::entry::Entry;
+use crate::core::entry::{Entry, Kind};
 use crate::core::path::RelPath;
 use crate::core::version::{ReplicaId, Sequence};
 use crate::options::{LinkOptions, ReplicaOptions};
@@ -145,7 +145,8 @@ pub enum Verdict {
         at: RelPath,
     },
     /// The receiver's state won by policy.
-    Won,
+    /// What stands here: the sender takes it, or has nothing afterwards.
+    Won(Option<Kind>),
     /// It waits for something else that is on its way: its directory, or a resolution.
     Waits,
     /// An option forbids it: which.

@@ -170,7 +170,7 @@ impl Decider<'_> {
                 }
             }
             Decision::Win(entry) => {
-                work.answer(&incoming, here.as_ref(), Verdict::Won);
+                work.answer(&incoming, here.as_ref(), Verdict::Won(entry.content.kind()));
                 self.win(work, &path, local, *entry);
             }
             Decision::Yield => work.answer(&incoming, here.as_ref(), Verdict::Waits),

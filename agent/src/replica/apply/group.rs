@@ -4,7 +4,7 @@ use super::decide::{Decider, Parent};
 use super::steps::Removal as Steps;
 use super::{Fate, Incoming, Work};
 use crate::archive::{ArchiveError, OpenReason};
-use crate::core::entry::{Content, Entry, Record};
+use crate::core::entry::{Content, Entry, Kind, Record};
 use crate::core::path::RelPath;
 use crate::core::reconcile::{Above, Change, Decision, reconcile};
 use crate::core::removal::{Removal, judge_below, worse};
@@ -130,6 +130,9 @@ impl Decider<'_> {
             None => mine.clone(),
             Some(theirs) => mine.joined_versions(theirs),
         };
+        let stands = local.as_ref().and_then(|r| r.entry.content.kind());
+        let below_stands: BTreeMap<RelPath, Option<Kind>> =
+            below.iter().map(|(path, record)| (path.clone(), record.entry.content.kind())).collect();
         if let Some(local) = local {
             let entry = join(&local.entry, Some(incoming.entry()));
             self.win(work, incoming.path(), Some(local), entry);
@@ -138,9 +141,10 @@ impl Decider<'_> {
             let entry = join(&record.entry, offered.get(&path));
             self.win(work, &path, Some(record), entry);
         }
-        work.answer(&incoming, None, Verdict::Won);
+        work.answer(&incoming, None, Verdict::Won(stands));
         for member in &members {
-            work.answer(member, None, Verdict::Won);
+            let stands = below_stands.get(member.path()).copied().flatten();
+            work.answer(member, None, Verdict::Won(stands));
         }
     }
 

@@ -77,7 +77,7 @@ impl Work {
     fn answer(&mut self, incoming: &Incoming, here: Option<&Entry>, verdict: Verdict) {
         let path = incoming.path().clone();
         match &verdict {
-            Verdict::Have | Verdict::Took(_) | Verdict::TookPartly(..) | Verdict::Won => {
+            Verdict::Have | Verdict::Took(_) | Verdict::TookPartly(..) | Verdict::Won(_) => {
                 self.closed.push(path.clone());
             }
             Verdict::Conflict { .. } => self.open(&path, OpenReason::Conflict, false),
