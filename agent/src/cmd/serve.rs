@@ -1,13 +1,15 @@
 //! `vfsync serve`: the far end of a link. The same code answers for a second root on this host.
 
+use crate::archive::ArchiveError;
 use crate::capture::Capture;
 use crate::cli::ServeArgs;
+use crate::core::filter::Filter;
 use crate::exit::ExitStatus;
 use crate::link::session::{Next, Session, scan_filter};
 use crate::link::{Event, LinkError, accept};
-use crate::options::CaptureChoice;
-use crate::replica::Replica;
+use crate::options::{CaptureChoice, ReplicaOptions};
 use crate::replica::follow::{FollowError, follow};
+use crate::replica::{OpenError, Replica};
 use crate::transport::{Connection, greet_as_acceptor, stdio};
 use crate::wire::{Hello, Start, Whereabouts};
 use anyhow::{Context, Result};
@@ -15,6 +17,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -33,6 +36,9 @@ pub async fn run(args: ServeArgs) -> Result<ExitStatus> {
     serve(connection, Place { state_dir: args.state_dir, pinned: args.root }).await?;
     Ok(ExitStatus::InStep)
 }
+
+/// How long a replica that is in use is waited for.
+const IN_USE: Duration = Duration::from_secs(10);
 
 /// Answers one end that dials, until it is done.
 ///
@@ -68,15 +74,34 @@ async fn open(hello: &Hello, place: &Place) -> Result<(Arc<Replica>, Vec<String>
     }
     check_apart(&hello.from, &asked)?;
     let filter = scan_filter(&hello.link)?;
-    let (options, state) = (hello.options.clone(), place.state_dir.clone());
-    let opening = tokio::task::spawn_blocking(move || Replica::open(&asked, &state, options, filter));
-    let replica = opening.await.context("opening the replica")??;
+    let replica = open_when_free(&asked, &place.state_dir, &hello.options, &filter).await?;
     if let Some(pinned) = &place.pinned {
         // Once more, and of what was opened: somebody may have put a symbolic link in the way meanwhile.
         check_pinned(&replica.dir.place()?, pinned)?;
     }
     let notices = notices(&replica);
     Ok((Arc::new(replica), notices))
+}
+
+/// Opens the replica; waits a while for a session that has lost its connection and finishes what it is doing.
+async fn open_when_free(
+    asked: &Path,
+    state: &Path,
+    options: &ReplicaOptions,
+    filter: &Filter,
+) -> Result<Replica> {
+    let started = Instant::now();
+    loop {
+        let (asked, state, options, filter) =
+            (asked.to_owned(), state.to_owned(), options.clone(), filter.clone());
+        let opening = tokio::task::spawn_blocking(move || Replica::open(&asked, &state, options, filter));
+        match opening.await.context("opening the replica")? {
+            Err(OpenError::Archive(ArchiveError::InUse { .. })) if started.elapsed() < IN_USE => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
 }
 
 /// Says what a person should know of a replica that has just been opened.

@@ -102,6 +102,8 @@ pub const QUIET: Duration = Duration::from_secs(10);
 pub struct Spate {
     /// The most entries that stood since it began.
     stood: u64,
+    /// How many deletions were let pass.
+    count: u64,
     last: Option<Duration>,
 }
 
@@ -110,14 +112,16 @@ impl Spate {
     /// `live` is how many stand now, with those.
     pub fn before(&mut self, live: u64, now: Duration) -> (u64, u64) {
         if self.last.is_none_or(|last| now.saturating_sub(last) > QUIET) {
-            self.stood = live;
+            *self = Spate { stood: live, ..Spate::default() };
         }
         self.stood = self.stood.max(live);
-        (self.stood - live, self.stood)
+        // What the other end deleted was judged there.
+        (self.count.min(self.stood - live), self.stood)
     }
 
     /// Notes that deletions were let pass.
-    pub fn note(&mut self, now: Duration) {
+    pub fn note(&mut self, deletions: u64, now: Duration) {
+        self.count += deletions;
         self.last = Some(now);
     }
 }
@@ -139,11 +143,12 @@ mod tests {
         let at = Duration::from_secs;
         assert_eq!(spate.before(600, at(5)), (0, 600));
         for n in 0..5 {
-            spate.note(at(5 + n));
+            spate.note(1, at(5 + n));
             assert_eq!(spate.before(599 - n, at(5 + n)), (n + 1, 600));
         }
         assert_eq!(spate.before(599, at(15)), (1, 600), "what came in their place is no loss");
         assert_eq!(spate.before(700, at(15)), (0, 700));
+        assert_eq!(spate.before(100, at(15)), (5, 700), "the rest was deleted by the other end");
         assert_eq!(spate.before(600, at(25)), (0, 600));
     }
 

@@ -315,7 +315,7 @@ impl Replica {
         if let Some(allowed) = guard::too_many(all, stood, limit) {
             return halt(Guard::TooManyDeletions { deletions: all, entries: stood, allowed, passed_on });
         }
-        self.spate().note(self.started.elapsed());
+        self.spate().note(deletions, self.started.elapsed());
         Ok(())
     }
 
