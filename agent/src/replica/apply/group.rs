@@ -23,6 +23,12 @@ impl Decider<'_> {
     ) -> Result<(), ArchiveError> {
         let here = local.as_ref().map(|r| r.entry.clone());
         let path = incoming.path().clone();
+        if !incoming.offer.again
+            && let Some(dir) = path.parent().and_then(|p| self.open.recursive_above(&p).cloned())
+        {
+            // As for a single path: this may be what the directory above was waiting for.
+            work.applied.again.push((dir, true));
+        }
         let above = match self.parent(work, &path, true)? {
             Parent::Is(above) => above,
             Parent::Unknown => Above::Live,
