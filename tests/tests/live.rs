@@ -87,6 +87,22 @@ over_both_links! {
         assert_eq!(pair.first.names(), renamed, "{}", live.interrupt());
     }
 
+    fn a_folder_that_is_renamed_as_something_comes_into_it_goes_with_it(pair) {
+        let mut live = pair.live();
+        for n in 0..20 {
+            let (before, after) = (format!("{n}/photos"), format!("{n}/pictures"));
+            pair.first.file(format!("{before}/one"), "1").file(format!("{before}/old/two"), "2");
+            live.carries();
+            pair.first.dir(format!("{before}/new"));
+            vfsync_tests::wait_for("the new folder", || pair.second.has(format!("{before}/new")).then_some(()));
+            pair.second.rename(&before, &after);
+            live.carries();
+            assert_eq!(pair.first.below(&after).names(), ["new", "old", "one"]);
+        }
+        live.interrupt().code(0).tells_not("conflict");
+        assert_same(&pair.first, &pair.second);
+    }
+
     fn writers_on_both_sides_are_followed_until_they_rest(pair) {
         let mut live = pair.live();
         let writers = [

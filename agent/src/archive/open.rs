@@ -204,7 +204,19 @@ impl Archive {
         durable: Durable,
         work: impl FnOnce(&mut Writer<'_>) -> Result<T, ArchiveError>,
     ) -> Result<T, ArchiveError> {
-        let mut transaction = self.db.begin_write()?;
+        self.write_or(durable, work)
+    }
+
+    /// As [`Archive::write`], for work that may decide against it: upon its error nothing is written.
+    ///
+    /// # Errors
+    /// Those of the work, and when the database fails.
+    pub fn write_or<T, E: From<ArchiveError>>(
+        &self,
+        durable: Durable,
+        work: impl FnOnce(&mut Writer<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut transaction = self.db.begin_write().map_err(ArchiveError::from)?;
         transaction
             .set_durability(match durable {
                 Durable::Yes => redb::Durability::Immediate,
@@ -217,7 +229,7 @@ impl Archive {
             let result = work(&mut writer)?;
             (result, writer.finish()?)
         };
-        transaction.commit()?;
+        transaction.commit().map_err(ArchiveError::from)?;
         if durable == Durable::Yes {
             self.durable.fetch_max(last.0, Ordering::SeqCst);
         }

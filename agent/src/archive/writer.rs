@@ -62,6 +62,11 @@ impl<'t> Writer<'t> {
         })
     }
 
+    /// Returns how many paths stand, as far as it is written.
+    pub fn live(&self) -> u64 {
+        self.live
+    }
+
     /// Returns the replica's id.
     pub fn replica(&self) -> ReplicaId {
         self.replica

@@ -1,7 +1,7 @@
 //! Which paths a commit holds: between its decision and its record nobody else may decide about them.
 
 use crate::core::path::RelPath;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Condvar, Mutex, MutexGuard};
 
 /// So many paths a [`Watch`] remembers one by one; beyond that it remembers the root in their place.
@@ -16,7 +16,7 @@ pub struct Busy {
 
 #[derive(Debug, Default)]
 struct State {
-    held: HashSet<RelPath>,
+    held: BTreeSet<RelPath>,
     /// What each watch has seen.
     watches: HashMap<u64, BTreeSet<RelPath>>,
     next_watch: u64,
@@ -61,6 +61,14 @@ impl Busy {
     /// Returns whether somebody holds the path.
     pub fn holds(&self, path: &RelPath) -> bool {
         self.state().held.contains(path)
+    }
+
+    /// Returns whether somebody holds the path or one below it, or held it since a watch that is not over began.
+    pub fn held_below(&self, path: &RelPath) -> bool {
+        let state = self.state();
+        // In the order of a walk what lies below a directory follows it.
+        let mut sets = std::iter::once(&state.held).chain(state.watches.values());
+        sets.any(|held| held.range(path..).next().is_some_and(|held| held.starts_with(path)))
     }
 
     /// Starts to remember; to be called before a snapshot is taken of the archive.
@@ -116,6 +124,20 @@ mod tests {
 
     fn path(path: &str) -> RelPath {
         RelPath::new(path.as_bytes()).expect("a path")
+    }
+
+    #[test]
+    fn what_is_held_is_held_below_each_directory_above_it() {
+        let busy = Busy::default();
+        let held = busy.hold(vec![path("a/b/c"), path("z")]);
+        let below = |p: &str| busy.held_below(&path(p));
+        assert!(["a", "a/b", "a/b/c", "z"].into_iter().all(below));
+        assert!(!["a/a", "a/b/c/d", "a/bc", "b"].into_iter().any(below));
+        let watch = busy.watch();
+        drop(held);
+        assert!(below("a"), "it was held since the watch began");
+        watch.end();
+        assert!(!below("a"));
     }
 
     #[test]

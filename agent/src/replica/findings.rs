@@ -71,24 +71,36 @@ impl Replica {
         durable: Durable,
     ) -> Result<Written, ArchiveError> {
         let (written, head) = self.archive.write(durable, |w| {
-            let mut written = Written::default();
-            let mut head = Sequence(0);
-            for finding in findings {
-                let old = w.get(&finding.path)?;
-                let stale = old.as_ref().map(|r| r.sequence) != finding.compared;
-                if stale || self.busy.holds(&finding.path) {
-                    written.again.push(finding.path.clone());
-                    continue;
-                }
-                if let Some(sequence) = write_finding(w, finding, old)? {
-                    written.changed += 1;
-                    head = sequence;
-                }
-            }
-            Ok((written, head))
+            let written = self.write_each(findings, w)?;
+            Ok((written, Sequence(w.peek_sequence().0 - 1)))
         })?;
         if durable == Durable::Yes {
             self.announce(head);
+        }
+        Ok(written)
+    }
+
+    /// Writes findings in a transaction of the caller's.
+    pub(super) fn write_each(
+        &self,
+        findings: &[Finding],
+        w: &mut Writer<'_>,
+    ) -> Result<Written, ArchiveError> {
+        let mut written = Written::default();
+        for finding in findings {
+            let old = w.get(&finding.path)?;
+            let stale = old.as_ref().map(|r| r.sequence) != finding.compared;
+            // A directory that went with something that a commit has just put into it goes when the scan knows of that:
+            // the peer would see it as deleted around something new.
+            let held = match finding.what {
+                What::Gone => self.busy.held_below(&finding.path),
+                What::Stands(_) => self.busy.holds(&finding.path),
+            };
+            if stale || held {
+                written.again.push(finding.path.clone());
+            } else if write_finding(w, finding, old)?.is_some() {
+                written.changed += 1;
+            }
         }
         Ok(written)
     }

@@ -6,7 +6,7 @@
 //! [`Problem`], and its record stays. Deletions are written last, after [`Guard`] has seen how many there are.
 
 use super::apply::dir_stamp;
-use super::findings::{Finding, Problem, Seen, Severity, What};
+use super::findings::{Finding, Problem, Seen, Severity, What, Written};
 use super::open::identity;
 use super::{OpenError, Replica};
 use crate::archive::{ArchiveError, Durable, Snapshot};
@@ -76,6 +76,13 @@ pub struct ScanReport {
     pub problems: Vec<Problem>,
     /// Paths that changed while they were looked at: to be looked at again.
     pub again: Vec<RelPath>,
+}
+
+impl ScanReport {
+    fn take(&mut self, written: Written) {
+        self.changed += written.changed;
+        self.again.extend(written.again);
+    }
 }
 
 /// How a scanning thread says what it saw.
@@ -229,11 +236,10 @@ impl Replica {
             mounts: Mutex::default(),
         };
         let mut report = ScanReport::default();
-        let live = snapshot.live()?;
         let result = std::thread::scope(|threads| {
             // The collector owns the receiver: should it fail, the scanning threads do not wait for it.
             let into = &mut report;
-            let collector = threads.spawn(move || self.collect(reports, into, live, whole));
+            let collector = threads.spawn(move || self.collect(reports, into, whole));
             pool(self.options.max_threads).scope(|scope| work(&walk, scope));
             let (looked, hashed) = (walk.looked.load(Ordering::Relaxed), walk.hashed.load(Ordering::Relaxed));
             drop(walk);
@@ -254,7 +260,6 @@ impl Replica {
         &self,
         reports: crossbeam_channel::Receiver<Report>,
         into: &mut ScanReport,
-        live: u64,
         whole: bool,
     ) -> Result<(), ScanError> {
         let mut batch = Vec::new();
@@ -277,30 +282,51 @@ impl Replica {
         if let Some(error) = failure {
             return Err(error.into());
         }
-        self.guard(deletions.len() as u64, live, whole)?;
-        batch.append(&mut deletions);
         if !batch.is_empty() || into.changed > 0 {
-            self.store(&batch, Durable::Yes, into)?;
+            let durable = if deletions.is_empty() { Durable::Yes } else { Durable::Later };
+            self.store(&batch, durable, into)?;
+        }
+        if !deletions.is_empty() {
+            self.store_deletions(&deletions, into, whole)?;
         }
         into.problems.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(())
     }
 
     fn store(&self, batch: &[Finding], durable: Durable, into: &mut ScanReport) -> Result<(), ArchiveError> {
-        let written = self.write_findings(batch, durable)?;
-        into.changed += written.changed;
-        into.again.extend(written.again);
+        into.take(self.write_findings(batch, durable)?);
         if durable == Durable::Yes {
             self.announce(self.archive.read()?.head()?);
         }
         Ok(())
     }
 
+    /// Writes deletions unless they are alarming. Judged is what is written: of what the scan missed, the peer may have
+    /// deleted a part meanwhile.
+    fn store_deletions(
+        &self,
+        deletions: &[Finding],
+        into: &mut ScanReport,
+        whole: bool,
+    ) -> Result<(), ScanError> {
+        self.look_for_mountpoints()?;
+        let written = self.archive.write_or(Durable::Yes, |w| {
+            let live = w.live();
+            let written = self.write_each(deletions, w)?;
+            self.guard(written.changed, live, whole)?;
+            Ok::<_, ScanError>(written)
+        })?;
+        self.spate().note(written.changed, self.started.elapsed());
+        into.take(written);
+        self.announce(self.archive.read()?.head()?);
+        Ok(())
+    }
+
+    /// Halts where too many of the entries that stood would be deleted.
     fn guard(&self, deletions: u64, live: u64, whole: bool) -> Result<(), ScanError> {
         if deletions == 0 {
             return Ok(());
         }
-        self.look_for_mountpoints()?;
         let halt = |guard| Err(ScanError::Guard { root: self.root.clone(), guard });
         let limit = &self.max_delete();
         // Deletions that follow one another count together, however many scans they were found by.
@@ -315,7 +341,6 @@ impl Replica {
         if let Some(allowed) = guard::too_many(all, stood, limit) {
             return halt(Guard::TooManyDeletions { deletions: all, entries: stood, allowed, passed_on });
         }
-        self.spate().note(deletions, self.started.elapsed());
         Ok(())
     }
 

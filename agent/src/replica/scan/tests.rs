@@ -52,15 +52,17 @@ fn a_path_that_a_commit_held_is_looked_at_once_more() {
     // A commit has put `dir/new` there and not yet recorded it, when somebody moves the directory away.
     let held = world.replica.busy.hold(vec![path("dir/new"), path("elsewhere")]);
     fs::rename(world.tree.join("dir"), world.tree.join("moved")).unwrap();
-    for dirty in [hint("dir", true), hint("dir/new", false)] {
-        let report = world.replica.scan_dirty(&dirty).unwrap();
-        assert_eq!(report.again, [path("dir/new")]);
-    }
-    assert_eq!(world.replica.scan_all().unwrap().again, [path("dir/new"), path("elsewhere")]);
+    let report = world.replica.scan_dirty(&hint("dir", true)).unwrap();
+    assert_eq!(report.again, [path("dir"), path("dir/new")], "what goes with something new waits for that");
+    assert!(world.has("dir") && !world.has("dir/known"));
+    let report = world.replica.scan_dirty(&hint("dir/new", false)).unwrap();
+    assert_eq!(report.again, [path("dir"), path("dir/new")]);
+    let report = world.replica.scan_all().unwrap();
+    assert_eq!(report.again, [path("dir"), path("dir/new"), path("elsewhere")]);
     drop(held);
-    let report = world.replica.scan_dirty(&hint("moved", true)).unwrap();
+    let report = world.replica.scan_all().unwrap();
     assert!(report.again.is_empty(), "{report:?}");
-    assert!(!world.has("dir/known") && world.has("moved/known"));
+    assert!(!world.has("dir") && world.has("moved/known"));
 }
 
 #[test]
@@ -96,4 +98,24 @@ fn what_was_recorded_below_a_directory_that_is_gone_goes_too() {
     archive.write(Durable::Yes, late).unwrap();
     world.replica.scan_dirty(&hint("dir/late", false)).unwrap();
     assert!(!world.has("dir/late"));
+}
+
+#[test]
+fn what_a_commit_deletes_meanwhile_does_not_alarm() {
+    let world = world();
+    for n in 0..300 {
+        world.file(&format!("{n}"), "");
+    }
+    world.replica.scan_all().unwrap();
+    // The peer deletes most of them. A scan comes by before that is recorded; ten are our own deletions.
+    let held = world.replica.busy.hold((10..250).map(|n| path(&n.to_string())).collect());
+    (0..250).for_each(|n| fs::remove_file(world.tree.join(n.to_string())).unwrap());
+    let report = world.replica.scan_all().unwrap();
+    assert_eq!(report.changed, 10);
+    assert!(!world.has("9") && world.has("10"));
+    drop(held);
+    // Were they nobody else's, they would alarm, and stay.
+    let halted = world.replica.scan_all().unwrap_err();
+    assert!(matches!(halted, ScanError::Guard { .. }), "{halted}");
+    assert!(world.has("10"));
 }
