@@ -7,11 +7,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// How every command ends, and what it reads.
+pub(super) const ENDING: &str = "Exit status: 0 everything is in step (live, watch: ended by a signal or in time), 1 some \
+    paths were skipped or are in conflict, 2 some paths failed, 3 nothing could be done (doctor: something necessary is \
+    missing).\nEnvironment: VFSYNC_STATE_DIR, VFSYNC_LOG (a tracing filter), NO_COLOR, UNISON.";
+
 #[derive(Parser)]
 #[command(name = "vfsync", version, about, max_term_width = 110, propagate_version = true)]
 #[command(
-    after_help = "Exit status: 0 everything is in step, 1 some paths were skipped, 2 some paths failed, \
-    3 nothing could be done.\nEnvironment: VFSYNC_STATE_DIR, VFSYNC_LOG (a tracing filter), NO_COLOR, UNISON."
+    after_help = ENDING
 )]
 pub(super) struct Cli {
     #[command(subcommand)]
@@ -50,10 +54,10 @@ pub(super) struct CliWatch {
     /// Stop after this many seconds
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub(super) timeout: Option<Duration>,
-    /// Run this shell command for each event
+    /// Run this shell command after changes, with the changed paths on its standard input, one a line; one at a time
     #[arg(long, value_name = "CMD")]
     pub(super) exec: Option<OsString>,
-    /// How changes are noticed: auto, ebpf, kprobe, fentry, tracepoint, scan
+    /// How changes are noticed: auto, ebpf, kprobe, fentry, tracepoint, fanotify
     #[arg(long, value_name = "TIER", default_value = "auto", value_parser = capture)]
     pub(super) capture: CaptureChoice,
 }

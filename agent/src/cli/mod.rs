@@ -13,10 +13,10 @@ use crate::options::{CaptureChoice, OptionError, Options, Repeat, RootsWanted, S
 use crate::profile::ProfileError;
 use crate::roots::{Root, RootError};
 use clap::{CommandFactory, FromArgMatches};
-use clap_args::{Cli, CliCommand, CliWatch};
+use clap_args::{Cli, CliCommand, CliWatch, ENDING};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What to do, all of it parsed.
@@ -146,7 +146,13 @@ pub fn parse(
         }
         "-version" => args[1] = "--version".into(),
         "-help" => args[1] = "--help".into(),
-        _ => check_command(&args)?,
+        _ => {
+            check_command(&args)?;
+            if let Some(command) = Cli::command().find_subcommand(first) {
+                let options = args.split_off(2);
+                args.extend(normalise::with_two_dashes(command, options));
+            }
+        }
     }
     let matches = Cli::command().try_get_matches_from(args)?;
     resolve(Cli::from_arg_matches(&matches)?.command, environment)
@@ -162,12 +168,9 @@ fn check_command(args: &[OsString]) -> Result<(), UsageError> {
     }
     let is_known = Cli::command().get_subcommands().any(|c| first.as_os_str() == OsStr::new(c.get_name()));
     let for_clap = ["help", "-h", "--help", "-V", "--version"].iter().any(|known| first == *known);
-    let looks_meant =
-        |arg: &OsString| arg.as_encoded_bytes().iter().any(|b| b"/:.".contains(b)) || arg == "-batch";
-    if !is_known
-        && !for_clap
-        && (args.len() > 2 || looks_meant(first) || first.as_encoded_bytes().starts_with(b"-"))
-    {
+    let bytes = first.as_encoded_bytes();
+    let is_root = || bytes.iter().any(|b| b"/:.".contains(b)) || Path::new(first).exists();
+    if !is_known && !for_clap && (bytes.starts_with(b"-") || is_root()) {
         return Err(UsageError::NoCommand(args[1..].join(OsStr::new(" "))));
     }
     Ok(())
@@ -234,7 +237,10 @@ pub fn man(command: Option<&str>, out: &mut dyn Write) -> anyhow::Result<ExitSta
     let page = match command {
         None => all,
         Some(name) => match all.find_subcommand(name) {
-            Some(found) => found.clone(),
+            Some(found) => {
+                let before = found.get_after_help().map(|help| format!("{help}\n\n")).unwrap_or_default();
+                found.clone().after_help(format!("{before}{ENDING}"))
+            }
             None => anyhow::bail!("there is no command {}", Escaped(name.as_bytes())),
         },
     };

@@ -12,13 +12,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 pub(super) fn normalise(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, OptionError> {
     let mut args = args.into_iter().peekable();
     let mut normal = Vec::new();
+    let mut errors = Vec::new();
     while let Some(arg) = args.next() {
         let bytes = arg.as_bytes();
         let dashed = match bytes {
             b"--" => {
                 normal.push(arg);
                 normal.extend(args);
-                return Ok(normal);
+                break;
             }
             [b'-', b'-', rest @ ..] | [b'-', rest @ ..] if !rest.is_empty() => rest,
             _ => {
@@ -44,19 +45,42 @@ pub(super) fn normalise(args: impl IntoIterator<Item = OsString>) -> Result<Vec<
         }
         let Some(def) = table::find(&name) else {
             let (name, nearest) = (name.to_string(), table::nearest(&name));
-            return Err(OptionError::Unknown { name, nearest, origin: Origin::CommandLine });
+            errors.push(OptionError::Unknown { name, nearest, origin: Origin::CommandLine });
+            continue;
         };
         let value = match inline {
             Some(value) => value,
             None => match args.peek() {
                 Some(next) if takes(def, next) => args.next().map(OsString::into_vec).unwrap_or_default(),
                 _ if matches!(def.kind, Kind::Bool | Kind::BoolOrDefault) => b"true".to_vec(),
-                _ => return Err(OptionError::NoValue(def.name)),
+                _ => {
+                    errors.push(OptionError::NoValue(def.name));
+                    continue;
+                }
             },
         };
         normal.push(OsString::from_vec([b"--", def.name.as_bytes(), b"=", &value].concat()));
     }
+    OptionError::all_of(errors)?;
     Ok(normal)
+}
+
+/// Rewrites the arguments of any other command: its own long options may have one dash, too.
+pub(super) fn with_two_dashes(
+    command: &clap::Command,
+    args: impl IntoIterator<Item = OsString>,
+) -> Vec<OsString> {
+    let mut only_values = false;
+    let rewrite = |arg: OsString| {
+        only_values |= arg == "--";
+        let name = arg.as_bytes().strip_prefix(b"-").filter(|name| !name.starts_with(b"-") && name.len() > 1);
+        let Some(dashed) = name.filter(|_| !only_values) else { return arg };
+        let name = dashed.split(|&b| b == b'=').next().unwrap_or_default();
+        let is_long = command.get_arguments().any(|a| a.get_long().is_some_and(|l| l.as_bytes() == name));
+        let known = is_long || name == b"help" || name == b"version";
+        if known { OsString::from_vec([b"--", dashed].concat()) } else { arg }
+    };
+    args.into_iter().map(rewrite).collect()
 }
 
 /// Returns whether the next argument is the option's value.
@@ -117,6 +141,8 @@ mod tests {
         assert!(normal(&["-bacth"]).unwrap_err().contains("the nearest is -batch"));
         assert!(normal(&["-x"]).unwrap_err().ends_with("no such option"));
         assert!(normal(&["--=x"]).is_err());
+        let both = normal(&["-bogus", "/a", "-bacth", "-perms"]).unwrap_err();
+        assert_eq!(both.lines().count(), 4, "{both}");
         assert_eq!(normal(&["-perms"]).unwrap_err(), "option -perms: a value has to follow it");
     }
 

@@ -80,12 +80,15 @@ fn a_profile_comes_first_and_the_command_line_wins() {
 
 #[test]
 fn roots_without_a_command_are_pointed_to_sync() {
-    for args in [&["/a", "/b"][..], &["-batch", "/a", "h:b"], &["a", "b"], &["h:b"]] {
+    for args in [&["/a", "/b"][..], &["-batch", "/a", "h:b"], &["./a", "b"], &["h:b"]] {
         let error = parsed(args).unwrap_err();
         assert!(error.to_string().contains(&format!("`vfsync sync {}`", args.join(" "))), "{error}");
         assert_eq!(error.print(), ExitStatus::Nothing);
     }
-    assert!(matches!(parsed(&["snyc"]), Err(UsageError::Clap(_))));
+    for args in [&["snyc"][..], &["snyc", "a", "b"]] {
+        let error = parsed(args).unwrap_err();
+        assert!(matches!(&error, UsageError::Clap(_)) && error.to_string().contains("'sync'"), "{error}");
+    }
     assert!(matches!(parsed(&["daemon", "--config", "x"]), Err(UsageError::Later("daemon"))));
 }
 
@@ -135,6 +138,13 @@ fn the_other_commands() {
     };
     assert_eq!((w.paths.len(), w.json, w.timeout), (2, true, Some(Duration::from_millis(1500))));
     assert_eq!(w.capture, CaptureChoice::Scan);
+    for args in [&["watch", "-json", "-timeout", "2", "/a"][..], &["watch", "-json", "-timeout=2", "/a"]] {
+        let Ok(Command::Watch(w)) = parsed(args) else { panic!("{args:?}") };
+        assert_eq!((w.json, w.timeout), (true, Some(Duration::from_secs(2))));
+    }
+    assert!(parsed(&["watch", "-bogus", "/a"]).is_err());
+    let Ok(Command::Watch(w)) = parsed(&["watch", "--", "-json"]) else { panic!() };
+    assert_eq!(w.paths, [Path::new("-json")]);
     let Ok(Command::Serve(s)) = parsed(&["serve", "--root", "/a"]) else { panic!() };
     assert_eq!((s.root.as_deref(), s.state_dir.as_path()), (Some(Path::new("/a")), Path::new("/state")));
     let Ok(Command::Doctor(d)) =

@@ -13,10 +13,22 @@ pub use finding::{Finding, State};
 use crate::cli::DoctorArgs;
 use crate::exit::ExitStatus;
 use crate::roots::Root;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 
 /// Looks at everything, prints what it finds, and says by its exit status whether something necessary is missing.
 pub async fn run(args: DoctorArgs) -> anyhow::Result<ExitStatus> {
+    match look(args).await {
+        // Whoever reads has seen enough.
+        Err(error)
+            if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) =>
+        {
+            Ok(ExitStatus::InStep)
+        }
+        ended => ended,
+    }
+}
+
+async fn look(args: DoctorArgs) -> anyhow::Result<ExitStatus> {
     let mut report = Report { json: args.json, worst: State::Info, place: None };
     let needs_ssh = args.roots.iter().any(|root| !root.is_local());
     report.print_all("this machine", machine::look(&args, needs_ssh))?;
@@ -46,7 +58,7 @@ struct Report {
 }
 
 impl Report {
-    fn print_all(&mut self, place: &str, findings: Vec<Finding>) -> std::io::Result<()> {
+    fn print_all(&mut self, place: &str, findings: Vec<Finding>) -> io::Result<()> {
         let mut out = std::io::stdout().lock();
         for finding in findings {
             self.worst = self.worst.max(finding.state);

@@ -12,8 +12,9 @@ use crate::replica::follow::{FollowError, follow};
 use crate::replica::{OpenError, Replica};
 use crate::transport::{Connection, greet_as_acceptor, stdio};
 use crate::wire::{Hello, Start, Whereabouts};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
+use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +33,12 @@ pub struct Place {
 
 /// Serves on standard input and output.
 pub async fn run(args: ServeArgs) -> Result<ExitStatus> {
+    if std::io::stdin().is_terminal() {
+        bail!(
+            "serve is the far end of a link and talks to another vfsync over its standard input and output: it is \
+             started over ssh by `vfsync sync` or `vfsync live` on the other host, not by hand"
+        );
+    }
     let connection = stdio::connect("the end that dials").context("cannot use standard input and output")?;
     serve(connection, Place { state_dir: args.state_dir, pinned: args.root }).await?;
     Ok(ExitStatus::InStep)
@@ -127,10 +134,10 @@ fn check_apart(from: &Whereabouts, asked: &Path) -> Result<()> {
     let ours = crate::replica::inodes_up(&here);
     let (Some(mine), Some(theirs)) = (ours.first(), from.inodes.first()) else { return Ok(()) };
     if mine == theirs {
-        anyhow::bail!("{there} and {} are the same directory: give two different ones", here.display());
+        bail!("{there} and {} are the same directory: give two different ones", here.display());
     }
     if ours.contains(theirs) || from.inodes.contains(mine) {
-        anyhow::bail!(
+        bail!(
             "one of the roots {there} and {} lies in the other: they cannot be kept the same",
             here.display()
         );
@@ -142,7 +149,7 @@ fn check_pinned(asked: &Path, pinned: &Path) -> Result<()> {
     let resolve = |path: &Path| path.canonicalize().with_context(|| format!("the root {}", path.display()));
     let (asked, pinned) = (resolve(asked)?, resolve(pinned)?);
     if !asked.starts_with(&pinned) {
-        anyhow::bail!("this end serves only {}, and {} was asked for", pinned.display(), asked.display());
+        bail!("this end serves only {}, and {} was asked for", pinned.display(), asked.display());
     }
     Ok(())
 }

@@ -35,13 +35,19 @@ impl Options {
         environment: &Environment,
     ) -> Result<Options, OptionError> {
         let mut draft = Draft::new();
+        let mut errors = Vec::new();
         for setting in settings {
-            match setting.check_status()? {
-                Followed::Apply => draft.apply(setting)?,
-                Followed::Notice(line) => draft.options.notices.push(line),
-                Followed::Already => {}
-            }
+            let done = setting.check_status().and_then(|followed| match followed {
+                Followed::Apply => draft.apply(setting),
+                Followed::Notice(line) => {
+                    draft.options.notices.push(line);
+                    Ok(())
+                }
+                Followed::Already => Ok(()),
+            });
+            errors.extend(done.err());
         }
+        OptionError::all_of(errors)?;
         draft.settle(wanted, environment)
     }
 }

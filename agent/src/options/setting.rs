@@ -114,6 +114,9 @@ pub enum OptionError {
         /// Where.
         origin: Origin,
     },
+    /// More than one of them.
+    #[error("{}", together(.0))]
+    Several(Vec<OptionError>),
     /// A root cannot be understood.
     #[error(transparent)]
     Root(#[from] RootError),
@@ -137,6 +140,23 @@ fn did_you_mean(nearest: Option<&'static str>) -> String {
 
 fn works_with(works: &[&str]) -> String {
     if works.is_empty() { String::new() } else { format!(" (only {})", works.join(", ")) }
+}
+
+impl OptionError {
+    /// Returns one error for all of them; none if there are none. Whoever brings a long list of options wants to mend it in
+    /// one go.
+    pub fn all_of(mut errors: Vec<OptionError>) -> Result<(), OptionError> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(OptionError::Several(errors)),
+        }
+    }
+}
+
+fn together(errors: &[OptionError]) -> String {
+    let lines: String = errors.iter().map(|error| format!("\n  {error}")).collect();
+    format!("{} options cannot be followed:{lines}", errors.len())
 }
 
 impl Setting {

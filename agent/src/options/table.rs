@@ -77,7 +77,9 @@ pub fn nearest(name: &str) -> Option<&'static str> {
         .flat_map(|def| std::iter::once(&def.name).chain(def.aliases))
         .map(|known| (strsim::damerau_levenshtein(&name.to_lowercase(), &known.to_lowercase()), *known))
         .filter(|(distance, known)| {
-            *distance <= known.len().min(name.len()).div_ceil(4) && *distance < name.len()
+            let typo = *distance <= known.len().min(name.len()).div_ceil(4) && *distance < name.len();
+            // Somebody thought that the start of a name would do.
+            typo || (name.len() >= 3 && known.starts_with(name))
         })
         .min()
         .map(|(_, known)| known)

@@ -108,10 +108,13 @@ pub(super) fn repeat(value: &[u8]) -> Result<Repeat, Why> {
 /// Reads `N` or `N%`.
 pub(super) fn max_delete(value: &[u8]) -> Result<MaxDelete, Why> {
     match value.strip_suffix(b"%") {
-        None => count(value).map(MaxDelete::Count),
+        None => match count(value) {
+            Ok(count) => Ok(MaxDelete::Count(count)),
+            Err(_) => Err("it takes a number of paths, such as 1000, or a percentage, such as 20%".into()),
+        },
         Some(percent) => match count::<u8>(percent.trim_ascii()) {
             Ok(percent @ 0..=100) => Ok(MaxDelete::Percent(percent)),
-            _ => Err("it takes a number, or a percentage from 0% to 100%".into()),
+            _ => Err("a percentage goes from 0% to 100%".into()),
         },
     }
 }
