@@ -9,7 +9,7 @@ use vfsync::transport::{
 use vfsync_tests::{sshd::TestSshd, wait_for};
 
 /// What a vfsync of this protocol says first.
-const GREETING: &str = r"printf '\0vfsync\n\0\001\0\001\0040.0x'";
+const GREETING: &str = r"printf '\0vfsync\n\0\002\0\001\0040.0x'";
 
 fn target(sshd: &TestSshd) -> SshTarget {
     SshTarget { user: None, host: "127.0.0.1".to_owned(), port: Some(sshd.port()) }

@@ -16,7 +16,9 @@ pub use open::{Archive, ArchiveError, Durable, Opened, RootIdentity};
 pub use snapshot::Snapshot;
 pub use writer::Writer;
 
+use crate::core::entry::{Content, Digest};
 use crate::core::path::RelPath;
+use crate::core::version::Sequence;
 use redb::TableDefinition;
 
 /// Path key → record.
@@ -35,6 +37,26 @@ const SCOPES: TableDefinition<'static, u64, u64> = TableDefinition::new("scopes"
 const OPEN: TableDefinition<'static, (u64, &[u8]), &[u8]> = TableDefinition::new("open");
 /// Path key → what is about to be put there.
 const INTENTS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("intents");
+
+/// (Start of a digest, sequence number of the record that has it) → nothing: where the files are that have it. Only of
+/// files above [`INDEXED`].
+const CONTENTS: TableDefinition<'static, (u64, u64), ()> = TableDefinition::new("contents");
+
+/// Files above this size can be found by their content, in bytes. Smaller ones come along with their offers, and to
+/// keep an index of all of them would cost every first scan as much writing as it saves rename.
+const INDEXED: u64 = 64 << 10;
+
+/// Returns the key under which a record's content is found; `None` if it is not.
+fn content_key(content: &Content, sequence: Sequence) -> Option<(u64, u64)> {
+    match content {
+        Content::File { size, digest } if *size > INDEXED => Some((start_of(digest), sequence.0)),
+        Content::File { .. } | Content::Deleted | Content::Dir | Content::Symlink { .. } => None,
+    }
+}
+
+fn start_of(digest: &Digest) -> u64 {
+    u64::from_be_bytes(*digest.0.first_chunk().expect("a digest is longer"))
+}
 
 /// Returns the key of a path: its bytes with `/` as NUL, so that byte order is the order of a sorted walk.
 fn key(path: &RelPath) -> Vec<u8> {

@@ -1,9 +1,9 @@
 //! Opening an archive: whose it is, who else has it, and what to do with one that is damaged.
 
-use super::codec::Interner;
+use super::codec::{Interner, decode_record};
 use super::snapshot::Snapshot;
 use super::writer::Writer;
-use super::{ENTRIES, INTENTS, META, OPEN, POSITIONS, REPLICAS, SCOPES, SEQUENCES};
+use super::{CONTENTS, ENTRIES, INTENTS, META, OPEN, POSITIONS, REPLICAS, SCOPES, SEQUENCES, content_key};
 use crate::core::version::{ReplicaId, Sequence};
 use redb::{Database, ReadableDatabase, ReadableTable};
 use std::fs;
@@ -322,7 +322,10 @@ fn open_checked(file: &Path, folder: &Path, root: &Path, clean: bool) -> Result<
                 return Err(Failure::Damaged("replica numbers out of order".to_owned()));
             }
         }
-        transaction.open_table(ENTRIES)?;
+        if meta.get("contents")?.is_none() {
+            index_contents(&transaction, &interner)?;
+            meta.insert("contents", &[1][..])?;
+        }
         transaction.open_table(SEQUENCES)?;
         transaction.open_table(POSITIONS)?;
         transaction.open_table(SCOPES)?;
@@ -337,6 +340,20 @@ fn open_checked(file: &Path, folder: &Path, root: &Path, clean: bool) -> Result<
     let head = archive.read()?.head()?;
     archive.durable.store(head.0, Ordering::SeqCst);
     Ok(archive)
+}
+
+/// Fills the index of contents in an archive of a version that had none.
+fn index_contents(transaction: &redb::WriteTransaction, interner: &Interner) -> Result<(), ArchiveError> {
+    let mut contents = transaction.open_table(CONTENTS)?;
+    for row in transaction.open_table(ENTRIES)?.iter()? {
+        let (_, value) = row?;
+        let record = decode_record(value.value(), interner);
+        let record = record.ok_or(ArchiveError::Damaged("a record cannot be read"))?;
+        if let Some(at) = content_key(&record.entry.content, record.sequence) {
+            contents.insert(at, ())?;
+        }
+    }
+    Ok(())
 }
 
 fn open_failure(error: redb::DatabaseError, file: &Path, folder: &Path, root: &Path) -> Failure {

@@ -2,8 +2,10 @@
 
 use super::codec::{Intent, Interner, Open, decode_record, without_format};
 use super::open::{ArchiveError, last_sequence};
-use super::{ENTRIES, INTENTS, META, OPEN, POSITIONS, SCOPES, SEQUENCES, below, key, path};
-use crate::core::entry::Record;
+use super::{
+    CONTENTS, ENTRIES, INTENTS, META, OPEN, POSITIONS, SCOPES, SEQUENCES, below, key, path, start_of,
+};
+use crate::core::entry::{Content, Digest, Record};
 use crate::core::path::RelPath;
 use crate::core::version::{ReplicaId, Sequence};
 use redb::{ReadOnlyTable, ReadTransaction};
@@ -14,6 +16,7 @@ use std::sync::{Arc, RwLock};
 pub struct Snapshot {
     entries: ReadOnlyTable<&'static [u8], &'static [u8]>,
     sequences: ReadOnlyTable<u64, &'static [u8]>,
+    contents: ReadOnlyTable<(u64, u64), ()>,
     positions: ReadOnlyTable<u64, u64>,
     scopes: ReadOnlyTable<u64, u64>,
     open: ReadOnlyTable<(u64, &'static [u8]), &'static [u8]>,
@@ -33,6 +36,7 @@ impl Snapshot {
         Ok(Snapshot {
             entries: transaction.open_table(ENTRIES)?,
             sequences: transaction.open_table(SEQUENCES)?,
+            contents: transaction.open_table(CONTENTS)?,
             positions: transaction.open_table(POSITIONS)?,
             scopes: transaction.open_table(SCOPES)?,
             open: transaction.open_table(OPEN)?,
@@ -121,6 +125,26 @@ impl Snapshot {
             let (sequence, key) = row?;
             let path = path(key.value()).ok_or(ArchiveError::Damaged("a key is no path"))?;
             paths.push((Sequence(sequence.value()), path));
+        }
+        Ok(paths)
+    }
+
+    /// Returns up to `most` paths at which a file with this content stands, of those that are large enough to be found
+    /// by their content.
+    pub fn with_content(&self, wanted: &Digest, most: usize) -> Result<Vec<RelPath>, ArchiveError> {
+        let start = start_of(wanted);
+        let mut paths = Vec::new();
+        for row in self.contents.range((start, 0)..=(start, u64::MAX))? {
+            let Some(key) = self.sequences.get(row?.0.value().1)? else { continue };
+            let path = path(key.value()).ok_or(ArchiveError::Damaged("a key is no path"))?;
+            let holds =
+                |r: &Record| matches!(&r.entry.content, Content::File { digest, .. } if digest == wanted);
+            if self.get(&path)?.as_ref().is_some_and(holds) {
+                paths.push(path);
+            }
+            if paths.len() >= most {
+                break;
+            }
         }
         Ok(paths)
     }

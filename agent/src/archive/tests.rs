@@ -199,3 +199,52 @@ fn a_file_costs_less_than_300_bytes() {
     let size = std::fs::metadata(file).unwrap().blocks() * 512;
     assert!(size / n < 300, "{} bytes a file", size / n);
 }
+
+fn large(n: u8) -> Content {
+    Content::File { size: INDEXED + 1, digest: Digest([n; 32]) }
+}
+
+#[test]
+fn large_files_are_found_by_their_content_as_long_as_it_stands() {
+    let state = tempfile::tempdir().unwrap();
+    let (archive, _) = open(state.path());
+    let put = |p: &str, content: Content| {
+        archive.write(Durable::Yes, |w| {
+            let record = record(w, content);
+            w.put(&path(p), &record)
+        })
+    };
+    for (p, content) in [("a", large(1)), ("b", large(2)), ("c", large(1)), ("small", file())] {
+        put(p, content).unwrap();
+    }
+    let holders = |n: u8| archive.read().unwrap().with_content(&Digest([n; 32]), 9).unwrap();
+    assert_eq!((holders(1), holders(7)), (vec![path("a"), path("c")], vec![]));
+    put("a", large(2)).unwrap();
+    archive.write(Durable::Yes, |w| w.remove(&path("c"))).unwrap();
+    assert_eq!((holders(1), holders(2)), (vec![], vec![path("b"), path("a")]));
+    assert_eq!(archive.read().unwrap().with_content(&Digest([2; 32]), 1).unwrap().len(), 1);
+}
+
+#[test]
+fn an_archive_without_an_index_of_contents_gets_one() {
+    let state = tempfile::tempdir().unwrap();
+    let (archive, _) = open(state.path());
+    archive
+        .write(Durable::Yes, |w| {
+            let record = record(w, large(1));
+            w.put(&path("a"), &record)
+        })
+        .unwrap();
+    let file = archive.folder().join("archive.redb");
+    archive.close().unwrap();
+    // As the version before had left it.
+    let db = redb::Database::open(file).unwrap();
+    let transaction = db.begin_write().unwrap();
+    transaction.delete_table(CONTENTS).unwrap();
+    transaction.open_table(META).unwrap().remove("contents").unwrap();
+    transaction.commit().unwrap();
+    drop(db);
+    let (archive, opened) = open(state.path());
+    assert!(matches!(opened, Opened::Existing { .. }));
+    assert_eq!(archive.read().unwrap().with_content(&Digest([1; 32]), 9).unwrap(), [path("a")]);
+}

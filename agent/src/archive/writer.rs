@@ -2,7 +2,9 @@
 
 use super::codec::{Intent, Interner, Open, decode_record, encode_record, with_format, without_format};
 use super::open::{ArchiveError, last_sequence};
-use super::{ENTRIES, INTENTS, META, OPEN, POSITIONS, REPLICAS, SCOPES, SEQUENCES, key};
+use super::{
+    CONTENTS, ENTRIES, INTENTS, META, OPEN, POSITIONS, REPLICAS, SCOPES, SEQUENCES, content_key, key,
+};
 use crate::core::entry::Record;
 use crate::core::path::RelPath;
 use crate::core::version::{ReplicaId, Sequence};
@@ -13,6 +15,7 @@ use std::sync::{Arc, RwLock};
 pub struct Writer<'t> {
     entries: Table<'t, &'static [u8], &'static [u8]>,
     sequences: Table<'t, u64, &'static [u8]>,
+    contents: Table<'t, (u64, u64), ()>,
     replicas: Table<'t, u32, u64>,
     meta: Table<'t, &'static str, &'static [u8]>,
     positions: Table<'t, u64, u64>,
@@ -45,6 +48,7 @@ impl<'t> Writer<'t> {
         let replicas = transaction.open_table(REPLICAS)?;
         Ok(Writer {
             entries: transaction.open_table(ENTRIES)?,
+            contents: transaction.open_table(CONTENTS)?,
             // From the table and not from memory: a transaction that failed may have left more in memory.
             interned: replicas.len()? as usize,
             replicas,
@@ -110,6 +114,9 @@ impl<'t> Writer<'t> {
         self.interned = self.interner.len();
         self.entries.insert(&key[..], &value[..])?;
         self.sequences.insert(record.sequence.0, &key[..])?;
+        if let Some(at) = content_key(&record.entry.content, record.sequence) {
+            self.contents.insert(at, ())?;
+        }
         self.live += u64::from(record.entry.content.is_live());
         Ok(())
     }
@@ -126,6 +133,9 @@ impl<'t> Writer<'t> {
             decode_record(&old, &self.interner).ok_or(ArchiveError::Damaged("a record cannot be read"))?;
         self.live = self.live.saturating_sub(u64::from(old.entry.content.is_live()));
         self.sequences.remove(old.sequence.0)?;
+        if let Some(at) = content_key(&old.entry.content, old.sequence) {
+            self.contents.remove(at)?;
+        }
         Ok(())
     }
 

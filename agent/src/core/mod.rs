@@ -5,6 +5,7 @@ pub mod entry;
 pub mod escaped;
 pub mod filter;
 pub mod guard;
+pub mod order;
 pub mod path;
 pub mod reconcile;
 pub mod removal;

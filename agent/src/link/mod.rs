@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     pub filter: Filter,
     pub paths: Vec<RelPath>,
     pub numeric_ids: bool,
+    /// Content that the receiver has elsewhere is copied there.
+    pub copy_local: bool,
     /// Decide and answer, but change nothing.
     pub plan: AtomicBool,
     /// The position towards the peer was reached with the patterns and attributes of now.

@@ -1,10 +1,11 @@
 //! The offerer: sends every entry above the number that the peer has dealt with, a batch at a time, in the order of a
-//! walk, so that directories go before what is in them.
+//! walk, so that directories go before what is in them, and deletions last ([`crate::core::order`]).
 
 use super::credit::Closed;
 use super::{Sent, Shared};
 use crate::archive::{ArchiveError, Snapshot};
 use crate::core::entry::{Content, Record};
+use crate::core::order::{Phase, Phases};
 use crate::core::path::RelPath;
 use crate::core::version::Sequence;
 use crate::fs::read_file;
@@ -15,6 +16,9 @@ use std::sync::atomic::Ordering;
 
 /// A file up to this size goes along with its offer, in bytes.
 const INLINE: u64 = 64 << 10;
+/// A file up to this size is sent even if the peer is likely to have its bytes elsewhere, in bytes: to say where costs
+/// as much, and to copy them there more.
+const HINTED: u64 = 256;
 /// A frame of offers is sent when it has grown to this, in bytes.
 const FRAME: u64 = 256 << 10;
 /// Up to so many changed entries are sorted in memory; beyond that the archive is walked.
@@ -153,7 +157,7 @@ impl Offerer {
         Ok(())
     }
 
-    /// Sends every path of the batch, in the order of a walk.
+    /// Sends every path of the batch: what stands and then what is gone, each in the order of a walk.
     fn walk(
         &mut self,
         shared: &Shared,
@@ -167,11 +171,16 @@ impl Offerer {
         self.look_for_open(shared, &changed)?;
         if changed.len() > SORTED {
             // So many that sorting them would grow with the tree: the archive is in order already.
-            for row in snapshot.below(&RelPath::root())? {
-                let (path, record) = row?;
-                let asked = is_asked(again, &path);
-                if record.sequence > after && record.sequence <= through || asked {
-                    self.emit(shared, frame, &path, &record, asked && record.sequence <= after)?;
+            for part in [Phase::Stands, Phase::Gone] {
+                let mut phases = Phases::default();
+                for row in snapshot.below(&RelPath::root())? {
+                    let (path, record) = row?;
+                    let asked = is_asked(again, &path);
+                    if (record.sequence > after && record.sequence <= through || asked)
+                        && phases.of(&path, &record.entry.content) == part
+                    {
+                        self.emit(shared, frame, &path, &record, asked && record.sequence <= after)?;
+                    }
                 }
             }
             return Ok(());
@@ -190,7 +199,15 @@ impl Offerer {
                 paths.insert(path, false);
             }
         }
+        let (mut phases, mut gone) = (Phases::default(), Vec::new());
         for (path, asked) in paths {
+            let Some(record) = snapshot.get(&path)? else { continue };
+            match phases.of(&path, &record.entry.content) {
+                Phase::Stands => self.emit(shared, frame, &path, &record, asked)?,
+                Phase::Gone => gone.push((path, asked)),
+            }
+        }
+        for (path, asked) in gone {
             if let Some(record) = snapshot.get(&path)? {
                 self.emit(shared, frame, &path, &record, asked)?;
             }
@@ -248,14 +265,22 @@ impl Offerer {
             return None;
         }
         let entry = record.entry.clone();
+        let like = match &entry.content {
+            Content::File { digest, size } if *size > HINTED && shared.copy_local && !self.peer_is_empty => {
+                shared.replica.lately_at(digest).filter(|path| !shared.leaves_out(path))
+            }
+            _ => None,
+        };
         let content = match &entry.content {
-            Content::File { size, .. } if *size <= INLINE && !again && self.goes_along(shared, record) => {
+            Content::File { size, .. }
+                if *size <= INLINE && like.is_none() && !again && self.goes_along(shared, record) =>
+            {
                 read_inline(shared, path, &entry.content)
             }
             _ => None,
         };
         let owners = shared.replica.owners_of(&entry, shared.numeric_ids, shared.policy.mask);
-        Some(Offer { path: path.clone(), entry, owners, content, again })
+        Some(Offer { path: path.clone(), entry, owners, content, like, again })
     }
 
     /// Returns whether the peer is likely to lack the content of a record.

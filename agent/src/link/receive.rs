@@ -6,6 +6,7 @@ use super::event;
 use super::{Event, Shared};
 use crate::archive::ArchiveError;
 use crate::core::entry::Content;
+use crate::core::order::{Phase, Phases};
 use crate::core::path::RelPath;
 use crate::core::reconcile::Side;
 use crate::core::version::Sequence;
@@ -205,8 +206,8 @@ impl Receiver {
         self.publish_arrived()?;
         let Some(through) = self.through.take() else { return Ok(()) };
         let mut complete = std::mem::take(&mut self.complete).min(self.queue.len());
-        // Several batches became one: in the order of a walk again.
-        self.queue.make_contiguous()[..complete].sort_by(|a, b| a.path().cmp(b.path()));
+        // Several batches became one: in the order of one again.
+        in_order(&mut self.queue.make_contiguous()[..complete]);
         while complete > CHUNK {
             let before = self.queue.len();
             if !self.chunk(CHUNK, false, None)? {
@@ -408,4 +409,15 @@ impl Receiver {
         }
         Ok(())
     }
+}
+
+/// Puts offers into the order of one batch ([`crate::core::order`]).
+fn in_order(offers: &mut [Incoming]) {
+    offers.sort_by(|a, b| a.path().cmp(b.path()));
+    let mut phases = Phases::default();
+    let mut parts: HashMap<OfferNumber, Phase> = HashMap::with_capacity(offers.len());
+    for incoming in &*offers {
+        parts.insert(incoming.number, phases.of(incoming.path(), &incoming.entry().content));
+    }
+    offers.sort_by_key(|incoming| parts.get(&incoming.number).copied());
 }

@@ -387,6 +387,7 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         filter: filter.clone(),
         paths: link.paths.clone(),
         numeric_ids: link.attributes.numeric_ids,
+        copy_local: link.copy_local,
         plan: AtomicBool::new(false),
         same_scope,
         open: RwLock::new(OpenSet::load(&snapshot, peer)?),
@@ -400,8 +401,16 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         events,
         out,
     });
-    let applier =
-        Applier::new(replica.clone(), peer, policy, filter, link.paths, link.attributes.numeric_ids, scope);
+    let applier = Applier {
+        replica: replica.clone(),
+        peer,
+        policy,
+        filter,
+        paths: link.paths,
+        numeric_ids: link.attributes.numeric_ids,
+        copy_local: link.copy_local,
+        scope,
+    };
     let allowance = Allowance::default();
     let receiver =
         Receiver::new(shared.clone(), applier, allowance.given_offers.clone(), allowance.given_data.clone());

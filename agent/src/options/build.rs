@@ -65,6 +65,7 @@ impl Draft {
                     ignore: Vec::new(),
                     ignorenot: Vec::new(),
                     attributes,
+                    copy_local: true,
                     prefer: None,
                     force: None,
                     forbidden: Vec::new(),
@@ -107,7 +108,8 @@ impl Draft {
     }
 
     fn apply_bool(&mut self, name: &str, on: bool) {
-        let Options { command, replica, policy: Policy { attributes, .. }, .. } = &mut self.options;
+        let Options { command, replica, policy: Policy { attributes, copy_local, .. }, .. } =
+            &mut self.options;
         match name {
             "batch" => command.batch = on,
             "silent" if on => {
@@ -122,6 +124,7 @@ impl Draft {
             "group" => attributes.group = on,
             "numericids" => attributes.numeric_ids = on,
             "confirmbigdel" => replica.confirm_big_delete = on,
+            "xferbycopying" => *copy_local = on,
             "testserver" => command.test_server = on,
             "dry-run" => command.dry_run = on,
             "json" => command.json = on,

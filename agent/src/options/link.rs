@@ -16,6 +16,8 @@ pub struct Policy {
     pub ignorenot: Vec<Pathspec>,
     /// Which attributes are synchronised.
     pub attributes: AttributeOptions,
+    /// Whether content that the receiving root has elsewhere is copied there.
+    pub copy_local: bool,
     /// Who wins conflicts.
     pub prefer: Option<Preferred>,
     /// Who wins every difference.
@@ -85,6 +87,8 @@ pub struct LinkOptions {
     pub ignorenot: Vec<Pathspec>,
     /// Which attributes are synchronised.
     pub attributes: AttributeOptions,
+    /// Whether content that the receiving root has elsewhere is copied there.
+    pub copy_local: bool,
     /// Who wins conflicts.
     pub prefer: Option<Preference>,
     /// Who wins every difference.
@@ -110,6 +114,7 @@ impl Options {
             ignore: self.policy.ignore.clone(),
             ignorenot: self.policy.ignorenot.clone(),
             attributes: self.policy.attributes,
+            copy_local: self.policy.copy_local,
             prefer: on_this_link(self.policy.prefer),
             force: on_this_link(self.policy.force),
             forbidden_in_first: forbidden(0),

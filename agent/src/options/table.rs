@@ -183,7 +183,7 @@ pub static OPTIONS: &[OptionDef] = &[
     def(Advanced, "ignorearchives", Bool, "", FALSE_ONLY, "Forget what is known and start as at a first pass"),
     def(Advanced, "maxsizethreshold", Int, "KB", Later(&["-1"]), "Skip files of this size or more"),
     def(Advanced, "confirmmerge", Bool, "", NoEffect("this version does not merge"), "Ask before a merge is taken"),
-    def(Advanced, "xferbycopying", Bool, "", NoEffect("this version always transfers"), "Copy from files that are there already"),
+    def(Advanced, "xferbycopying", Bool, "", Works, "Copy what the receiving root has elsewhere; `false` sends it [default: true]"),
     def(Advanced, "rsync", Bool, "", NoEffect("vfsync chooses how to transfer"), "Transfer only what changed within a file"),
     def(Advanced, "stream", Bool, "", NoEffect("vfsync always streams"), "Stream contents"),
     def(Advanced, "maxerrors", Int, "N", NoEffect("vfsync goes on with the other paths"), "Errors before a directory is given up"),

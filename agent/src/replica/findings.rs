@@ -98,7 +98,14 @@ impl Replica {
             };
             if stale || held {
                 written.again.push(finding.path.clone());
-            } else if write_finding(w, finding, old)?.is_some() {
+                continue;
+            }
+            if let (What::Gone, Some(Content::File { digest, .. })) =
+                (&finding.what, old.as_ref().map(|r| &r.entry.content))
+            {
+                self.note_gone(digest, &finding.path);
+            }
+            if write_finding(w, finding, old)?.is_some() {
                 written.changed += 1;
             }
         }

@@ -10,6 +10,7 @@ mod busy;
 pub mod commit;
 mod findings;
 pub mod follow;
+mod gone;
 mod open;
 pub mod owners;
 mod ownership;

@@ -2,8 +2,10 @@
 
 use super::busy::Busy;
 use super::commit::Committer;
+use super::gone::Gone;
 use super::owners::Accounts;
 use crate::archive::{Archive, ArchiveError, Durable, Opened, RootIdentity};
+use crate::core::entry::Digest;
 use crate::core::filter::Filter;
 use crate::core::guard::{ALWAYS_ALLOWED, MaxDelete, Spate};
 use crate::core::path::RelPath;
@@ -78,6 +80,8 @@ pub struct Replica {
     /// Paths at which something else than a hint of capture shows that the archive is out of date.
     suspects: Mutex<BTreeSet<RelPath>>,
     suspected: Notify,
+    /// Contents that were found deleted lately.
+    pub(super) gone: Mutex<Gone>,
     /// Deletions that were found lately.
     pub(super) spate: Mutex<Spate>,
     pub(super) started: Instant,
@@ -147,6 +151,7 @@ impl Replica {
             linked: Mutex::default(),
             suspects: Mutex::default(),
             suspected: Notify::new(),
+            gone: Mutex::default(),
             spate: Mutex::default(),
             started: Instant::now(),
         })
@@ -190,6 +195,16 @@ impl Replica {
     pub(super) fn names_of(&self, inode: u64) -> Vec<RelPath> {
         let linked = self.linked.lock().expect("no thread panics with this locked");
         linked.get(&inode).map(|names| names.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Notes that a file with this content was at `path` lately, and may be there no longer.
+    pub(super) fn note_gone(&self, digest: &Digest, path: &RelPath) {
+        self.gone.lock().expect("no thread panics with this locked").note(digest, path);
+    }
+
+    /// Returns where a file with this content was until lately, if one was deleted.
+    pub fn lately_at(&self, digest: &Digest) -> Option<RelPath> {
+        self.gone.lock().expect("no thread panics with this locked").find(digest).cloned()
     }
 
     /// Notes that a path is not what the archive says. Whoever follows the replica looks at it.

@@ -90,6 +90,11 @@ fn check_offer(offer: &Offer) -> Result<(), WireError> {
     if offer.path.components().any(is_reserved) {
         return senseless("a name that is kept for temporary files");
     }
+    if let Some(like) = &offer.like
+        && (like.is_root() || !matches!(entry.content, Content::File { .. }))
+    {
+        return senseless("a hint at the content of what has none");
+    }
     if !entry.content_lineage.is_sane() || !entry.attributes_lineage.is_sane() {
         return senseless("too many versions");
     }

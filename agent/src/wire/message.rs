@@ -96,6 +96,8 @@ pub struct Offer {
     pub owners: Owners,
     /// The whole content of a small file, if the peer may lack it.
     pub content: Option<Bytes>,
+    /// Where the receiver is likely to have a file with the same bytes. Only a hint.
+    pub like: Option<RelPath>,
     /// The receiver asked for it again: it has dealt with it once, and left it open.
     pub again: bool,
 }
@@ -104,7 +106,8 @@ impl Offer {
     /// Returns what the offer counts against the window, in bytes: about what it takes in memory.
     pub fn cost(&self) -> u64 {
         let content = self.content.as_ref().map_or(0, |c| c.len());
-        (self.path.as_bytes().len() + content + self.entry.versions_size() + 512) as u64
+        let like = self.like.as_ref().map_or(0, |path| path.as_bytes().len());
+        (self.path.as_bytes().len() + like + content + self.entry.versions_size() + 512) as u64
     }
 }
 

@@ -12,6 +12,7 @@ fn offer(content: Content, inline: Option<&[u8]>) -> Offer {
         entry: Entry::new(content, attributes, Timestamp::default(), ReplicaId(1), Sequence(1)),
         owners: Owners::default(),
         content: inline.map(Bytes::copy_from_slice),
+        like: None,
         again: false,
     }
 }
@@ -41,6 +42,8 @@ fn what_makes_no_sense_is_refused() {
     };
     assert!(with(|_| {}).is_ok());
     assert!(with(|o| o.path = RelPath::root()).is_err());
+    assert!(with(|o| o.like = Some(RelPath::new(b"c").unwrap())).is_ok());
+    assert!(with(|o| o.like = Some(RelPath::root())).is_err());
     assert!(with(|o| o.content = Some(Bytes::from_static(b"four"))).is_err());
     assert!(with(|o| o.entry.mtime.nanoseconds = 1_000_000_000).is_err());
     assert!(with(|o| o.entry.attributes.mode = 0o10000).is_err());

@@ -84,7 +84,7 @@ fn garbage_from_the_far_end_is_refused_before_the_greeting() {
 fn garbage_from_the_far_end_is_refused_after_the_greeting() {
     for garbage in ["head -c 300000 /dev/urandom", "head -c 300000 /dev/zero", "yes", "true"] {
         let pair = Pair::over_ssh();
-        let server = format!(r"printf '\0vfsync\n\0\001\0\001\0050.1.0'; {garbage}; :");
+        let server = format!(r"printf '\0vfsync\n\0\002\0\001\0050.1.0'; {garbage}; :");
         let pass = pair.command("sync").args(["-batch", "-servercmd", &server]);
         fails_without_harm(&pair, pass, &["127.0.0.1"]);
     }

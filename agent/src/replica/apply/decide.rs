@@ -67,11 +67,9 @@ impl Decider<'_> {
 
     fn is_left_out(&self, incoming: &Incoming) -> bool {
         let (applier, path) = (self.applier, incoming.path());
-        let outside = !applier.paths.is_empty()
-            && !applier.paths.iter().any(|p| path.starts_with(p) || p.starts_with(path));
         let link = matches!(incoming.entry().content, Content::Symlink { .. })
             && applier.replica.options.links == SymbolicLinks::LeaveOut;
-        outside || link || applier.filter.ignores_at_or_above(path)
+        link || applier.leaves_out(path)
     }
 
     /// Puts owner and group into this host's numbers.
@@ -234,13 +232,14 @@ impl Decider<'_> {
             && matches!(entry.content, Content::File { .. })
             && incoming.offer.content.is_none()
             && incoming.staged.is_none();
-        if needs_content {
+        let sources = if needs_content { self.sources(&incoming) } else { Vec::new() };
+        if needs_content && sources.is_empty() {
             work.open(&path, OpenReason::Pending, false);
             work.applied.wanted.push(incoming);
             return;
         }
         work.decided.insert(path, Some(entry.clone()));
-        work.steps.push(Step { incoming, local, entry, change, action });
+        work.steps.push(Step { incoming, local, entry, change, action, sources });
     }
 }
 

@@ -1,7 +1,8 @@
 //! Applying turns offers of a peer into changes of the tree and of the archive, a chunk at a time:
 //!
 //! 1. hold the paths, decide about each ([`decide`], [`group`]);
-//! 2. make directories, prepare files out of sight, wait until their bytes are on the disk;
+//! 2. make directories, prepare files out of sight (also from what is here already, [`copy`]), wait until their bytes are
+//!    on the disk;
 //! 3. note in the archive what is about to be done (intents);
 //! 4. publish: each step a compare-and-swap ([`crate::replica::commit`]);
 //! 5. wait until the names are on the disk, write the records, release the paths.
@@ -9,6 +10,7 @@
 //! Crash invariant: whatever the moment, a later scan finds at each path either the state of the old record, or the one
 //! of the intent (and adopts the peer's version), or an edit of a user.
 
+mod copy;
 mod decide;
 mod group;
 mod incoming;
@@ -36,14 +38,22 @@ use std::time::Instant;
 
 /// Applies what one peer offers to one replica.
 pub struct Applier {
-    pub(super) replica: Arc<Replica>,
-    pub(super) peer: ReplicaId,
-    pub(super) policy: Policy,
-    pub(super) filter: Filter,
-    pub(super) paths: Vec<RelPath>,
-    pub(super) numeric_ids: bool,
+    /// Whose tree and archive.
+    pub replica: Arc<Replica>,
+    /// Who offers.
+    pub peer: ReplicaId,
+    /// What is compared, and who wins.
+    pub policy: Policy,
+    /// What the link leaves out.
+    pub filter: Filter,
+    /// What the link is about; empty is everything.
+    pub paths: Vec<RelPath>,
+    /// Owners and groups go by number.
+    pub numeric_ids: bool,
+    /// Content that the replica has elsewhere is copied there, not asked for.
+    pub copy_local: bool,
     /// Stands for what this link leaves out: see [`crate::archive::Writer::set_position`].
-    pub(super) scope: u64,
+    pub scope: u64,
 }
 
 /// What becomes of a path's record.
@@ -101,19 +111,6 @@ impl Work {
 }
 
 impl Applier {
-    /// Makes the applier of one link.
-    pub fn new(
-        replica: Arc<Replica>,
-        peer: ReplicaId,
-        policy: Policy,
-        filter: Filter,
-        paths: Vec<RelPath>,
-        numeric_ids: bool,
-        scope: u64,
-    ) -> Applier {
-        Applier { replica, peer, policy, filter, paths, numeric_ids, scope }
-    }
-
     /// Deals with a chunk of offers in the order of a walk. `complete`: nothing more of the batch follows. `position`:
     /// with this chunk everything up to this number of the peer is dealt with. `plan`: decide, and change nothing.
     ///
@@ -220,6 +217,13 @@ impl Applier {
             Fsync::Batch | Fsync::File => Durable::Yes,
             Fsync::None => Durable::Later,
         }
+    }
+
+    /// Returns whether the link is not about a path.
+    pub(super) fn leaves_out(&self, path: &RelPath) -> bool {
+        let outside =
+            !self.paths.is_empty() && !self.paths.iter().any(|p| path.starts_with(p) || p.starts_with(path));
+        outside || self.filter.ignores_at_or_above(path)
     }
 
     /// Starts to receive the content of an offer.

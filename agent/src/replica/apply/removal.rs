@@ -97,7 +97,8 @@ impl Doer<'_> {
                     work.applied.wanted.push(incoming);
                 } else {
                     let action = Action::Update;
-                    work.steps.push(Step { incoming, local: None, entry, change, action });
+                    let sources = Vec::new();
+                    work.steps.push(Step { incoming, local: None, entry, change, action, sources });
                 }
             }
         }

@@ -31,6 +31,8 @@ pub(super) struct Step {
     pub entry: Entry,
     pub change: Change,
     pub action: Action,
+    /// Where the archive has a file with the content that did not come along.
+    pub sources: Vec<RelPath>,
 }
 
 /// A directory that goes with all that is below it.
@@ -50,6 +52,14 @@ struct Ready {
     dir: Dir,
     staged: Staged,
     refused: Refused,
+}
+
+/// The steps of a chunk beside its directories, by what is done.
+#[derive(Default)]
+struct Sorted {
+    files: Vec<Step>,
+    metadata: Vec<Step>,
+    deletions: Vec<Step>,
 }
 
 /// Where the time of a chunk goes, for the debug log.
@@ -98,28 +108,26 @@ impl<'a> Doer<'a> {
         Doer { applier, snapshot, dirs: BTreeMap::new(), touched: BTreeMap::new(), displaced: Vec::new() }
     }
 
-    fn replica(&self) -> &'a Replica {
+    pub(super) fn replica(&self) -> &'a Replica {
         &self.applier.replica
     }
 
     /// Does all of it; the results are in `work`.
     pub fn run(&mut self, work: &mut Work) -> Result<(), ArchiveError> {
         let mut stages = Stages::default();
+        let mut sorted = Sorted::default();
+        self.sort(work, &mut sorted);
+        stages.mark("directories");
+        // Before anything goes: it may be what is copied.
+        sorted.files = self.copy(work, sorted.files);
+        stages.mark("copy");
         for removal in std::mem::take(&mut work.removals) {
             self.remove_whole(work, removal);
         }
-        let mut files = Vec::new();
-        let mut metadata = Vec::new();
-        let mut deletions = Vec::new();
-        for step in std::mem::take(&mut work.steps) {
-            match &step.entry.content {
-                Content::Deleted => deletions.push(step),
-                _ if !step.change.content => metadata.push(step),
-                Content::Dir => self.make_dir(work, step),
-                Content::File { .. } | Content::Symlink { .. } => files.push(step),
-            }
-        }
-        stages.mark("removals and directories");
+        // What comes in place of a directory that went.
+        self.sort(work, &mut sorted);
+        stages.mark("removals");
+        let Sorted { files, metadata, deletions } = sorted;
         let ready = self.prepare(work, files);
         stages.mark("prepare");
         let ready = self.sync_contents(work, ready);
@@ -152,6 +160,18 @@ impl<'a> Doer<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Makes the directories, and tells the other steps apart.
+    fn sort(&mut self, work: &mut Work, into: &mut Sorted) {
+        for step in std::mem::take(&mut work.steps) {
+            match &step.entry.content {
+                Content::Deleted => into.deletions.push(step),
+                _ if !step.change.content => into.metadata.push(step),
+                Content::Dir => self.make_dir(work, step),
+                Content::File { .. } | Content::Symlink { .. } => into.files.push(step),
+            }
+        }
     }
 
     /// Opens the directory of a path in which a name is about to change.
@@ -284,7 +304,11 @@ impl<'a> Doer<'a> {
     }
 
     /// Does the work for each item, on several processors if there are many, and returns the results in order.
-    fn each<T: Send, R: Send>(&self, items: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
+    pub(super) fn each<T: Send, R: Send>(
+        &self,
+        items: Vec<T>,
+        work: impl Fn(T) -> R + Sync + Send,
+    ) -> Vec<R> {
         if items.len() <= ONE_BY_ONE {
             return items.into_iter().map(work).collect();
         }

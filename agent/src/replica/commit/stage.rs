@@ -125,6 +125,16 @@ impl Staged {
         Ok(())
     }
 
+    /// Makes an empty file share the blocks of another. Returns whether the file system could; else nothing has changed.
+    pub fn clone_of(&mut self, source: &File) -> bool {
+        let What::File(file) = &self.what else { return false };
+        if rustix::fs::ioctl_ficlone(file, source).is_err() {
+            return false;
+        }
+        self.length = file.metadata().map_or(0, |meta| meta.len());
+        true
+    }
+
     /// Brings a file that ends in a hole to its length.
     fn finish(&self) -> Result<(), CommitError> {
         match &self.what {

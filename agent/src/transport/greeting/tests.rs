@@ -75,7 +75,7 @@ async fn an_end_that_stays_silent_is_given_up() {
 
 #[tokio::test]
 async fn the_end_that_was_dialled_insists_on_the_magic() {
-    let bytes = [b"ls\n".to_vec(), greeting_of(1, 1, "x")].concat();
+    let bytes = [b"ls\n".to_vec(), greeting_of(PROTOCOL_VERSION, 1, "x")].concat();
     let answer = greet_as_acceptor(peer_that_sends(bytes)).await;
     assert!(matches!(answer, Err(TransportError::NotStartedByVfsync)));
 }

@@ -1,0 +1,107 @@
+//! How content gets to the other side: what has to be sent, and what is there already.
+
+use serde_json::Value;
+use vfsync_tests::{Outcome, assert_same, over_both_links};
+
+/// Bytes that nothing makes smaller, the same each time.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    for piece in bytes.chunks_mut(8) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        piece.copy_from_slice(&state.to_le_bytes()[..piece.len()]);
+    }
+    bytes
+}
+
+/// Returns the bytes that a pass sent, both ways.
+#[track_caller]
+fn bytes(pass: &Outcome) -> u64 {
+    let summary = pass.code(0).summary();
+    let count = |name: &str| summary.get(name).and_then(Value::as_u64).unwrap();
+    count("bytes_sent") + count("bytes_received")
+}
+
+over_both_links! {
+    fn a_renamed_file_is_not_sent_again(pair) {
+        pair.first.file("large", noise(1, 3_000_000)).file("small", noise(2, 20_000)).file("d/f", "");
+        pair.in_step();
+        pair.first.rename("large", "d/large").rename("small", "a-small");
+        let sent = bytes(&pair.sync().arg("--json").run());
+        assert_same(&pair.first, &pair.second);
+        assert!(sent < 10_000, "{sent} bytes for two renames");
+        // The other way, where the new names come after the old ones in the order of a walk.
+        pair.second.rename("d/large", "large").rename("a-small", "z-small");
+        let sent = bytes(&pair.sync().arg("--json").run());
+        assert_same(&pair.first, &pair.second);
+        assert!(sent < 10_000, "{sent} bytes for two renames");
+    }
+
+    fn a_renamed_directory_is_not_sent_again(pair) {
+        // More than are dealt with at once, so that some are gone under their old names before others are asked for.
+        for n in 0..45 {
+            for m in 0..100 {
+                pair.first.file(format!("m/{n}/{m}"), noise(n * 100 + m, 2000));
+            }
+        }
+        pair.in_step();
+        pair.first.rename("m", "z");
+        let sent = bytes(&pair.sync().args(["--json", "-max-delete", "100%"]).run());
+        assert_same(&pair.first, &pair.second);
+        assert!(sent < 3_000_000, "{sent} bytes for a directory that was renamed, with 9,000,000 in it");
+    }
+
+    fn a_copy_of_a_large_file_is_made_there(pair) {
+        pair.first.file("f", noise(3, 2_000_000));
+        pair.in_step();
+        pair.first.file("copies/1", noise(3, 2_000_000)).file("g", noise(3, 2_000_000));
+        let sent = bytes(&pair.sync().arg("--json").run());
+        assert_same(&pair.first, &pair.second);
+        assert!(sent < 10_000, "{sent} bytes for two copies");
+    }
+
+    fn without_xferbycopying_everything_is_sent(pair) {
+        pair.first.file("f", noise(4, 1_000_000));
+        pair.in_step();
+        pair.first.rename("f", "g");
+        let sent = bytes(&pair.sync().args(["--json", "-xferbycopying", "false"]).run());
+        assert_same(&pair.first, &pair.second);
+        assert!(sent > 1_000_000, "{sent} bytes");
+    }
+
+    /// What stands under the old name is no longer what the archive says: it must not be taken for it.
+    fn a_source_that_was_changed_unseen_is_not_used(pair) {
+        pair.first.file("f", noise(5, 500_000));
+        pair.in_step();
+        pair.first.rename("f", "g");
+        let mut changed = noise(5, 500_000);
+        changed[250_000] ^= 1;
+        // Edited while the pass runs would look the same: the scan of this side does not come to the file.
+        pair.second.file("f", changed.clone());
+        pair.sync().args(["-path", "g"]).run().code(0);
+        assert_eq!(pair.second.read("g"), noise(5, 500_000));
+        assert_eq!(pair.second.read("f"), changed);
+    }
+
+    fn exchanged_files_are_exchanged_there(pair) {
+        pair.first.file("a", noise(6, 300_000)).file("b", noise(7, 300_000));
+        pair.in_step();
+        pair.first.rename("a", "c").rename("b", "a").rename("c", "b");
+        let sent = bytes(&pair.sync().arg("--json").run());
+        assert_same(&pair.first, &pair.second);
+        assert!(sent < 10_000, "{sent} bytes for an exchange");
+    }
+}
+
+#[test]
+fn a_rename_while_live_is_not_sent_again() {
+    let pair = vfsync_tests::Pair::over_ssh();
+    pair.first.file("d/large", noise(8, 3_000_000)).file("d/small", noise(9, 3_000));
+    let mut live = pair.live();
+    pair.first.rename("d", "e");
+    live.carries();
+    pair.first.rename("e/large", "large");
+    live.carries();
+}
