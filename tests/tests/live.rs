@@ -1,6 +1,7 @@
 //! `vfsync live`: what changes on either side is on the other soon after, by the kernel's word. These tests need a
 //! kernel and rights that let vfsync capture; `vfsync doctor` says whether they do.
 
+use rustix::process::Signal;
 use std::fs;
 
 use vfsync_tests::{Live, Pair, Tree, Writer, assert_same, over_both_links};
@@ -101,6 +102,28 @@ over_both_links! {
         }
         live.interrupt().code(0).tells_not("conflict");
         assert_same(&pair.first, &pair.second);
+    }
+
+    fn a_stopped_agent_finds_what_it_missed(pair) {
+        for n in 0..300 {
+            pair.first.file(format!("{}/kept-{n}", n % 3), "1");
+        }
+        let mut live = pair.live();
+        live.process().signal(Signal::STOP);
+        // More than the ring holds, with what matters before, in between and behind.
+        for n in 0..20_000 {
+            let brief = pair.first.path(format!("{}/brief", n % 3));
+            fs::write(&brief, "").unwrap();
+            fs::remove_file(&brief).unwrap();
+            if n % 80 == 0 {
+                pair.first.file(format!("{}/new-{n}", n % 7), "2").append(format!("{}/kept-{n}", n % 3), "3");
+            }
+        }
+        pair.first.rename("0", "moved");
+        live.process().signal(Signal::CONT);
+        live.carries();
+        assert_eq!((pair.second.text("moved/kept-240"), pair.second.text("2/new-800")), ("13".into(), "2".into()));
+        live.interrupt().code(0).tells("looked at everything");
     }
 
     fn writers_on_both_sides_are_followed_until_they_rest(pair) {
