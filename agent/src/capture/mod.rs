@@ -10,6 +10,7 @@
 //!
 //! [`programs`] and [`ebpf`] are the eBPF tiers, [`fanotify`] is the one without; [`selftest`] decides which of them is believed.
 
+mod alive;
 mod assemble;
 mod barrier;
 pub mod btf;
@@ -36,6 +37,7 @@ pub use open::survey;
 pub use preemption::Preemption;
 pub use report::{CaptureMode, CaptureReport, Seen, Tested, Tier, TierReport};
 
+use alive::Alive;
 use source::{BARRIER_AGAIN, Source, Surroundings};
 use std::{
     fs::File,
@@ -138,6 +140,9 @@ struct Pace {
     busy_since: Option<Instant>,
     interval: Duration,
     checked: Instant,
+    /// When all of this began.
+    started: Instant,
+    alive: Alive,
 }
 
 /// Makes a descriptor known to the runtime.
@@ -182,7 +187,13 @@ impl Capture {
             messages: None,
             looked: Instant::now(),
             // Busy at first: what has come during the opening woke nobody.
-            pace: Pace { busy_since: Some(Instant::now()), interval: BUSY, checked: Instant::now() },
+            pace: Pace {
+                busy_since: Some(Instant::now()),
+                interval: BUSY,
+                checked: Instant::now(),
+                started: Instant::now(),
+                alive: Alive::default(),
+            },
             events: 0,
         }
     }
@@ -247,13 +258,19 @@ impl Capture {
         // tells of losses, and as long as someone waits.
         let overdue =
             self.barriers.wait_beyond(source.reached()) && self.pace.checked.elapsed() > BARRIER_AGAIN;
-        if ending || overdue || (drained.records > 0 && self.pace.checked.elapsed() > CHECK) {
+        let now = self.pace.started.elapsed();
+        let to_be_asked = self.pace.alive.is_due(now) && self.pace.checked.elapsed() > CHECK;
+        if ending || overdue || to_be_asked || (drained.records > 0 && self.pace.checked.elapsed() > CHECK) {
             self.pace.checked = Instant::now();
             // The barrier brings the programs' counts of losses, behind everything they are about.
             let number =
                 source.cookie().write().map_err(|e| CaptureError::Broken(format!("the cookie: {e}")))?;
             source.drain(&mut self.pending);
-            if ending && source.reached() >= number {
+            let came_back = source.reached() >= number;
+            if !self.pace.alive.note(came_back, now) {
+                return Err(CaptureError::Broken("changes are no longer reported".into()));
+            }
+            if ending && came_back {
                 self.pace.busy_since = None;
             }
         }

@@ -18,7 +18,11 @@ use rustix::fs::Dir;
 use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
 };
 use vfsync_common::{ABI, Control, Offsets, RootKey, Settings};
 
@@ -27,6 +31,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/vf
 
 /// After a wake-up, how long a first record in an empty ring wakes nobody. The agent looks by itself for longer.
 pub const WAKE_PAUSE_MS: u64 = 4;
+
+/// So many threads load programs at most.
+const MOST_THREADS: usize = 4;
 
 /// How often a directory is listed for programs that do not see it.
 const LESSONS: u32 = 20;
@@ -40,6 +47,8 @@ pub struct Kernel {
     offsets: Offsets,
     /// Whether programs cannot interrupt each other.
     pub certain: bool,
+    /// One for the next tier: making one parses the kernel's BTF, whatever it is given instead.
+    loader: Mutex<Option<JoinHandle<EbpfLoader<'static>>>>,
 }
 
 impl Kernel {
@@ -50,11 +59,25 @@ impl Kernel {
                 "this vfsync was built without the eBPF programs (cargo xtask build includes them)".into()
             );
         }
+        let loader = Mutex::new(Some(thread::spawn(EbpfLoader::new)));
+        let aya = thread::spawn(aya::Btf::from_sys_fs);
         let btf = super::btf::Btf::of_this_kernel(offsets::NAMES).map_err(describe)?;
         let offsets = offsets::resolve(&btf)?;
-        let aya = aya::Btf::from_sys_fs().map_err(describe)?;
-        Ok(Kernel { btf, aya, offsets, certain })
+        let aya = joined(aya).map_err(describe)?;
+        Ok(Kernel { btf, aya, offsets, certain, loader })
     }
+
+    /// Returns a loader, and has the next one made meanwhile, for the tier that is tried if this one is refused.
+    fn loader(&self) -> EbpfLoader<'static> {
+        let next = thread::spawn(EbpfLoader::new);
+        let ready = self.loader.lock().expect("no thread panics with this locked").replace(next);
+        ready.map_or_else(EbpfLoader::new, joined)
+    }
+}
+
+/// Waits for a thread; its panic goes on in this one.
+fn joined<T>(thread: JoinHandle<T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Shows an error with what lies behind it.
@@ -113,7 +136,8 @@ impl Programs {
         };
         let calls = calls::table();
         let level = message_level();
-        let mut ebpf = EbpfLoader::new()
+        let mut loader: EbpfLoader<'_> = kernel.loader();
+        let mut ebpf = loader
             .btf(Some(&kernel.aya))
             .override_global("OFFSETS", &kernel.offsets, true)
             .override_global("SETTINGS", &settings, true)
@@ -131,8 +155,8 @@ impl Programs {
         };
         let mut missing = Vec::new();
         let mut descriptors = Vec::new();
-        for attachment in attachments {
-            match attach(&mut ebpf, &attachment, &kernel.aya) {
+        for (attachment, attached) in attach_all(&mut ebpf, attachments, &kernel.aya) {
+            match attached {
                 Ok(descriptor) => descriptors.push(descriptor),
                 Err(why) if attachment.optional => missing.push((attachment.function.to_string(), why)),
                 Err(why) => return Err(format!("{}: {why}", attachment.function)),
@@ -271,10 +295,41 @@ fn has_kprobes() -> bool {
     .any(|path| Path::new(path).exists())
 }
 
+/// Loads and attaches programs, in several threads: what takes time is the kernel's verification, which is done in the
+/// caller's. Ends at the first that is refused and cannot be done without.
+fn attach_all(
+    ebpf: &mut Ebpf,
+    attachments: Vec<Attach>,
+    btf: &aya::Btf,
+) -> Vec<(Attach, Result<RawFd, String>)> {
+    let mut programs: std::collections::HashMap<&str, &mut Program> = ebpf.programs_mut().collect();
+    let work: Vec<_> = attachments.into_iter().map(|a| (programs.remove(a.program), a)).collect();
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+    let work = Mutex::new(work.into_iter());
+    let refused = AtomicBool::new(false);
+    let take = || work.lock().expect("no thread panics with this locked").next();
+    let attach_some = || {
+        let mut done = Vec::new();
+        while !refused.load(Ordering::Relaxed)
+            && let Some((program, attachment)) = take()
+        {
+            let attached = match program {
+                Some(program) => attach(program, &attachment, btf),
+                None => Err(format!("no program {}", attachment.program)),
+            };
+            refused.fetch_or(attached.is_err() && !attachment.optional, Ordering::Relaxed);
+            done.push((attachment, attached));
+        }
+        done
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(attach_some)).collect();
+        threads.into_iter().flat_map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
+    })
+}
+
 /// Loads and attaches one program, and returns its descriptor.
-fn attach(ebpf: &mut Ebpf, attachment: &Attach, btf: &aya::Btf) -> Result<RawFd, String> {
-    let program =
-        ebpf.program_mut(attachment.program).ok_or_else(|| format!("no program {}", attachment.program))?;
+fn attach(program: &mut Program, attachment: &Attach, btf: &aya::Btf) -> Result<RawFd, String> {
     let function = attachment.function;
     let descriptor = match program {
         Program::KProbe(probe) => attach_kprobe(probe, function),
