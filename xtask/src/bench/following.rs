@@ -17,10 +17,11 @@ use crate::{exec, sshd};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A running follower. It ends with the value.
-struct Follower(Child);
+pub struct Follower(Child);
 
 impl Follower {
-    fn start(mut command: Command, log: PathBuf) -> Result<Self> {
+    /// Starts it, with what it says in a file.
+    pub fn start(mut command: Command, log: PathBuf) -> Result<Self> {
         let log = fs::File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         let again = log.try_clone().context("cannot share a file")?;
         command.stdin(Stdio::null()).stdout(log).stderr(again);
@@ -115,15 +116,22 @@ fn cpu(binary: &Path) -> Duration {
 /// Starts a watch and writes to one file until the watch says something; milliseconds until then.
 pub fn first_event(stage: &Stage, command: Command) -> Result<f64> {
     let log = stage.path("watch.log");
-    let touched = stage.tree().join("part-000/touched");
     let start = Instant::now();
     let mut follower = Follower::start(command, log.clone())?;
+    await_event(stage, &log, &mut follower)?;
+    Ok(start.elapsed().as_secs_f64() * 1e3)
+}
+
+/// Writes to one file until a watch says something of it.
+pub fn await_event(stage: &Stage, log: &Path, follower: &mut Follower) -> Result<()> {
+    let touched = stage.tree().join("part-000/touched");
+    let start = Instant::now();
     loop {
         fs::write(&touched, "x").with_context(|| format!("cannot write {}", touched.display()))?;
-        if fs::read_to_string(&log).is_ok_and(|said| said.contains("touched")) {
-            return Ok(start.elapsed().as_secs_f64() * 1e3);
+        if fs::read_to_string(log).is_ok_and(|said| said.contains("touched")) {
+            return Ok(());
         }
-        let said = || fs::read_to_string(&log).unwrap_or_default();
+        let said = || fs::read_to_string(log).unwrap_or_default();
         follower.alive().with_context(|| format!("it says: {}", said()))?;
         ensure!(start.elapsed() < LIMIT, "no event came; it says: {}", said());
         thread::sleep(Duration::from_millis(1));

@@ -2,6 +2,7 @@
 //!
 //! Ratios are what counts: the seconds of a machine that does other things too are not comparable between runs.
 
+mod capturing;
 mod figures;
 mod following;
 mod grow;
@@ -32,6 +33,10 @@ pub enum Figure {
     Latency,
     /// From the start of a watch to its first event.
     Attach,
+    /// What a write costs while its file is watched.
+    WriteCost,
+    /// How many of many deletions a watch tells of.
+    Storm,
 }
 
 /// What to measure.
@@ -68,6 +73,12 @@ pub fn run(plan: &Plan, binary: &Path) -> Result<()> {
     }
     if wants(Figure::Attach) {
         rows.push(figures::attach(&stage)?);
+    }
+    if wants(Figure::WriteCost) {
+        rows.extend(capturing::write_cost(&stage)?);
+    }
+    if wants(Figure::Storm) {
+        rows.push(capturing::storm(&stage)?);
     }
     println!("{}", machine::describe(&stage.tree()).context("cannot describe the machine")?);
     println!(
