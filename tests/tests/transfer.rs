@@ -85,6 +85,38 @@ over_both_links! {
         assert_eq!(pair.second.read("f"), changed);
     }
 
+    fn of_a_changed_large_file_only_what_changed_is_sent(pair) {
+        let old = noise(10, 20_000_000);
+        pair.first.file("f", &old);
+        pair.in_step();
+        let inserted = [b"0123456789", &old[..]].concat();
+        let mut inside = inserted.clone();
+        inside[7_000_000..7_004_096].fill(b'x');
+        let appended = [&inside[..], &[b'y'; 1024]].concat();
+        let cut = appended[..15_000_000].to_vec();
+        for (what, new) in [("prepended", inserted), ("inside", inside), ("appended", appended), ("cut", cut)] {
+            pair.first.file("f", &new);
+            let sent = bytes(&pair.sync().arg("--json").run());
+            assert!(pair.second.read("f") == new, "{what}");
+            assert!(sent < 400_000, "{sent} bytes, {what}");
+            assert_same(&pair.first, &pair.second);
+        }
+    }
+
+    fn a_large_file_that_became_another_one_is_sent(pair) {
+        pair.first.file("f", noise(11, 2_000_000));
+        pair.in_step();
+        pair.first.file("f", noise(12, 2_500_000));
+        pair.sync().run().code(0);
+        assert_same(&pair.first, &pair.second);
+        // One side empty, or nearly.
+        pair.first.file("f", "");
+        pair.sync().run().code(0);
+        pair.first.file("f", vec![0; 3_000_000]);
+        pair.sync().run().code(0);
+        assert_same(&pair.first, &pair.second);
+    }
+
     fn exchanged_files_are_exchanged_there(pair) {
         pair.first.file("a", noise(6, 300_000)).file("b", noise(7, 300_000));
         pair.in_step();

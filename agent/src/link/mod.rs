@@ -2,7 +2,7 @@
 //!
 //! - the *offerer* sends every entry above the number that the peer has acknowledged ([`offer`]);
 //! - the *receiver* decides about what comes, puts it into the tree and answers ([`receive`]);
-//! - the *content pump* sends the bytes that the peer asks for ([`content`]).
+//! - the *content pumps* send the bytes that the peer asks for ([`content`]), or a recipe over what it has ([`delta`]).
 //!
 //! Only the opening and the end differ ([`session`]): one end dials, and says what to do.
 //!
@@ -11,6 +11,7 @@
 
 mod content;
 pub mod credit;
+mod delta;
 mod event;
 mod offer;
 pub mod open_set;
@@ -31,10 +32,13 @@ use crate::wire::{Message, OfferNumber, encode_message};
 use bytes::Bytes;
 use credit::{Closed, Credit};
 use open_set::OpenSet;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
+
+/// What a copy within a recipe counts against the window of content, in bytes: about what it takes until it is done.
+pub(crate) const COPY_COST: u64 = 256;
 
 /// An offer that the peer has not answered.
 #[derive(Debug)]
@@ -61,6 +65,10 @@ pub(crate) struct Shared {
     /// What changes is followed; else a pass ends at some time, however much changes meanwhile.
     pub live: AtomicBool,
     pub sent: Mutex<HashMap<OfferNumber, Sent>>,
+    /// What the peer has asked for, and has not been sent.
+    pub asked: Mutex<HashSet<OfferNumber>>,
+    /// How many of those with a basis.
+    pub bases: AtomicUsize,
     pub offer_credit: Credit,
     pub data_credit: Credit,
     /// Everything up to this number of ours is offered, or being offered from a snapshot.

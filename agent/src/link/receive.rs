@@ -2,8 +2,9 @@
 //! comes is dealt with in the order in which it came.
 
 use super::credit::Closed;
+use super::delta;
 use super::event;
-use super::{Event, Shared};
+use super::{COPY_COST, Event, Shared};
 use crate::archive::ArchiveError;
 use crate::core::entry::Content;
 use crate::core::order::{Phase, Phases};
@@ -24,6 +25,8 @@ const CHUNK: usize = 4096;
 const CHUNK_BYTES: u64 = 16 << 20;
 /// So many files whose content has come are published together at the most. Each is an open file until then.
 const ARRIVED: usize = 256;
+/// So many changed large files are asked for at once as recipes: a list of chunks for each is under way.
+pub(super) const DELTAS: usize = 4;
 /// How often an offer is decided about anew because the path had changed on the disk.
 const TRIES: u32 = 4;
 
@@ -33,6 +36,11 @@ pub(super) enum Task {
     Offers(Vec<Offer>),
     Batch(Sequence),
     Data(OfferNumber, Bytes),
+    Copy {
+        number: OfferNumber,
+        from: u64,
+        length: u64,
+    },
     DataEnd(OfferNumber, bool),
 }
 
@@ -77,6 +85,11 @@ pub(super) struct Receiver {
     /// The cost of offers that wait for their content: it is given back when that has come, so that the window bounds
     /// how many wait.
     withheld: u64,
+    /// Offers of changed large files, of which the old ones are not cut yet.
+    to_sign: VecDeque<(OfferNumber, RelPath)>,
+    signer: mpsc::UnboundedSender<(OfferNumber, RelPath)>,
+    /// For which offers recipes are asked for, also if nobody waits for them any more: until the sender is done with them.
+    deltas: HashSet<OfferNumber>,
     given_offers: Arc<AtomicU64>,
     given_data: Arc<AtomicU64>,
 }
@@ -87,12 +100,15 @@ struct Waiting {
     cost: u64,
     /// `None` until the first bytes come: an open file for each would be too many.
     transfer: Option<Result<Transfer, String>>,
+    /// It comes as a recipe over what stands there.
+    as_delta: bool,
 }
 
 impl Receiver {
     pub(super) fn new(
         shared: Arc<Shared>,
         applier: Applier,
+        signer: mpsc::UnboundedSender<(OfferNumber, RelPath)>,
         given_offers: Arc<AtomicU64>,
         given_data: Arc<AtomicU64>,
     ) -> Receiver {
@@ -109,6 +125,9 @@ impl Receiver {
             wanted: HashMap::new(),
             wanted_paths: HashMap::new(),
             withheld: 0,
+            to_sign: VecDeque::new(),
+            signer,
+            deltas: HashSet::new(),
             given_offers,
             given_data,
         }
@@ -166,18 +185,18 @@ impl Receiver {
                 self.complete = self.queue.len();
             }
             Task::Data(number, bytes) => {
-                if let Some(Waiting { incoming, transfer, .. }) = self.wanted.get_mut(&number) {
-                    let under_way = transfer.get_or_insert_with(|| self.applier.transfer(incoming));
-                    if let Ok(open) = under_way
-                        && let Err(why) = open.write(&bytes)
-                    {
-                        *transfer = Some(Err(why));
-                    }
-                }
-                self.given_data.fetch_add(bytes.len() as u64, Ordering::SeqCst);
-                self.shared.send(&Message::DataCredit(bytes.len() as u64))?;
+                self.receive(number, |transfer, _| transfer.write(&bytes));
+                self.give_data(bytes.len() as u64)?;
+            }
+            Task::Copy { number, from, length } => {
+                let root = self.shared.replica.dir.clone();
+                self.receive(number, |transfer, path| transfer.copy(&root, path, from, length));
+                self.give_data(COPY_COST)?;
             }
             Task::DataEnd(number, complete) => {
+                if self.deltas.remove(&number) {
+                    self.sign();
+                }
                 self.arrived(number, complete)?;
                 if self.arrived.len() >= ARRIVED {
                     self.publish_arrived()?;
@@ -185,6 +204,26 @@ impl Receiver {
             }
         }
         Ok(())
+    }
+
+    /// Adds to the content of an offer that waits for it.
+    fn receive(
+        &mut self,
+        number: OfferNumber,
+        add: impl FnOnce(&mut Transfer, &RelPath) -> Result<(), String>,
+    ) {
+        let Some(Waiting { incoming, transfer, .. }) = self.wanted.get_mut(&number) else { return };
+        let under_way = transfer.get_or_insert_with(|| self.applier.transfer(incoming));
+        if let Ok(open) = under_way
+            && let Err(why) = add(open, incoming.path())
+        {
+            *transfer = Some(Err(why));
+        }
+    }
+
+    fn give_data(&self, bytes: u64) -> Result<(), Closed> {
+        self.given_data.fetch_add(bytes, Ordering::SeqCst);
+        self.shared.send(&Message::DataCredit(bytes))
     }
 
     /// Gives up an older offer of a path whose content is on its way: what comes for it must not settle the newer one.
@@ -370,21 +409,44 @@ impl Receiver {
         let mut wants = Vec::new();
         for incoming in wanted {
             let offer = incoming.number;
-            wants.push(Want { offer });
+            let as_delta = incoming.has_basis();
+            if as_delta {
+                self.to_sign.push_back((offer, incoming.path().clone()));
+            } else {
+                wants.push(Want { offer, basis: None });
+            }
             let cost = incoming.base_cost();
             self.withheld += cost;
             // Until it has come, this end is not at rest.
             self.shared.idle.receiving.fetch_add(1, Ordering::SeqCst);
             self.wanted_paths.insert(incoming.path().clone(), offer);
-            self.wanted.insert(offer, Waiting { incoming, cost, transfer: None });
+            self.wanted.insert(offer, Waiting { incoming, cost, transfer: None, as_delta });
         }
-        self.shared.send(&Message::Want(wants))?;
+        self.sign();
+        if !wants.is_empty() {
+            self.shared.send(&Message::Want(wants))?;
+        }
         Ok(())
+    }
+
+    /// Has the next files cut for which recipes are wanted.
+    fn sign(&mut self) {
+        while self.deltas.len() < DELTAS
+            && let Some(next) = self.to_sign.pop_front()
+        {
+            if self.wanted.contains_key(&next.0) {
+                self.deltas.insert(next.0);
+                // A signer that is gone has found the session closed.
+                let _ = self.signer.send(next);
+            }
+        }
     }
 
     /// The content of an offer is complete, or will not come.
     fn arrived(&mut self, number: OfferNumber, complete: bool) -> Result<(), ReceiveError> {
-        let Some(Waiting { incoming, cost, transfer }) = self.wanted.remove(&number) else { return Ok(()) };
+        let Some(Waiting { mut incoming, cost, transfer, as_delta }) = self.wanted.remove(&number) else {
+            return Ok(());
+        };
         self.wanted_paths.remove(incoming.path());
         let transfer = transfer.unwrap_or_else(|| self.applier.transfer(&incoming));
         let result = match transfer {
@@ -401,6 +463,16 @@ impl Receiver {
         };
         match result {
             Ok(staged) => self.arrived.push(incoming.with_staged(staged)),
+            Err(why) if as_delta && complete => {
+                // What stands here changed, or cannot be read: without it.
+                tracing::debug!(path = %incoming.path(), why, "a recipe did not come out: the whole file is asked for");
+                incoming.forget_basis();
+                self.shared.idle.receiving.fetch_sub(1, Ordering::SeqCst);
+                // The cost is held back already.
+                let withheld = self.withheld;
+                self.want(vec![incoming])?;
+                self.withheld = withheld;
+            }
             Err(why) => {
                 self.give_up(vec![incoming.failed(why)])?;
                 self.give(cost)?;
@@ -420,4 +492,20 @@ fn in_order(offers: &mut [Incoming]) {
         parts.insert(incoming.number, phases.of(incoming.path(), &incoming.entry().content));
     }
     offers.sort_by_key(|incoming| parts.get(&incoming.number).copied());
+}
+
+/// Cuts the old states of changed large files, and asks for recipes over them. Blocks.
+pub(super) fn sign(
+    shared: &Shared,
+    mut wanted: mpsc::UnboundedReceiver<(OfferNumber, RelPath)>,
+) -> Result<(), Closed> {
+    while let Some((offer, path)) = wanted.blocking_recv() {
+        let file = path.split().and_then(|(parent, name)| {
+            shared.replica.dir.open_dir(&parent).and_then(|dir| dir.open_file(&name)).ok()
+        });
+        // Whatever is wrong with it: then without it.
+        let basis = file.and_then(|file| delta::basis(&file).ok().flatten());
+        shared.send(&Message::Want(vec![Want { offer, basis }]))?;
+    }
+    Ok(())
 }

@@ -1,13 +1,13 @@
 //! A session: its opening, the order of its parts, and its end. The end that dials drives: it says what to do, and asks
 //! whether the other end has come to rest.
 
-use super::content::pump;
+use super::content::{ToPumps, pump};
 use super::credit::{Credit, DATA_WINDOW, OFFER_WINDOW};
 use super::offer::{OfferError, Offerer};
 use super::open_set::OpenSet;
-use super::receive::{ReceiveError, Receiver, Task};
+use super::receive::{ReceiveError, Receiver, Task, sign};
 use super::streams::{Allowance, Counters, Frames, OUT_QUEUE, write};
-use super::{Event, Idle, Shared};
+use super::{COPY_COST, Event, Idle, Shared};
 use crate::archive::ArchiveError;
 use crate::core::entry::AttributeMask;
 use crate::core::filter::{Filter, FilterError};
@@ -21,7 +21,7 @@ use crate::replica::{Replica, Severity};
 use crate::transport::{Connection, Writer};
 use crate::wire::{Capability, Frame, Hello, Message, OfferNumber, Start, Welcome, WireError};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -393,6 +393,8 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         open: RwLock::new(OpenSet::load(&snapshot, peer)?),
         live: AtomicBool::new(false),
         sent: Mutex::new(HashMap::new()),
+        asked: Mutex::default(),
+        bases: AtomicUsize::new(0),
         offer_credit: Credit::new(OFFER_WINDOW),
         data_credit: Credit::new(DATA_WINDOW),
         offered_through: AtomicU64::new(0),
@@ -412,10 +414,11 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         scope,
     };
     let allowance = Allowance::default();
-    let receiver =
-        Receiver::new(shared.clone(), applier, allowance.given_offers.clone(), allowance.given_data.clone());
+    let (signer, to_sign) = mpsc::unbounded_channel();
+    let (given_offers, given_data) = (allowance.given_offers.clone(), allowance.given_data.clone());
+    let receiver = Receiver::new(shared.clone(), applier, signer, given_offers, given_data);
     let (to_receiver, receiver_tasks) = mpsc::unbounded_channel();
-    let (to_pump, wanted) = mpsc::unbounded_channel();
+    let (to_pumps, small, large) = ToPumps::new();
     let (commands, offerer_commands) = mpsc::unbounded_channel();
 
     let (ended, receiving) = (control_in.clone(), shared.clone());
@@ -432,14 +435,21 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         };
         let _ = ended.send(Control::Ended(Err(failed)));
     });
-    let pumping = shared.clone();
+    let signing = shared.clone();
     tasks.spawn_blocking(move || {
-        // It ends when the session does; there is nothing to tell.
-        let _ = pump(&pumping, wanted);
+        // As the pumps.
+        let _ = sign(&signing, to_sign);
     });
+    for wanted in [small, large] {
+        let pumping = shared.clone();
+        tasks.spawn_blocking(move || {
+            // It ends when the session does; there is nothing to tell.
+            let _ = pump(&pumping, wanted);
+        });
+    }
     tasks.spawn(offering(shared.clone(), offerer_commands, control_in.clone()));
     let retrying = tasks.spawn(retrying(shared.clone()));
-    let parts = Parts { to_receiver, to_pump, commands: commands.clone(), control: control_in };
+    let parts = Parts { to_receiver, to_pumps, commands: commands.clone(), control: control_in };
     tasks.spawn(reading(shared.clone(), frames, parts, allowance));
     Ok(Session { shared, control, commands, counters, tasks, retrying, settle: 0, remote_root })
 }
@@ -447,7 +457,7 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
 /// Where the reader hands messages to.
 struct Parts {
     to_receiver: mpsc::UnboundedSender<Task>,
-    to_pump: mpsc::UnboundedSender<OfferNumber>,
+    to_pumps: ToPumps,
     commands: mpsc::UnboundedSender<Command>,
     control: mpsc::UnboundedSender<Control>,
 }
@@ -508,6 +518,11 @@ fn dispatch(
             to_receiver(Task::Offers(offers));
         }
         Message::Batch(batch) => to_receiver(Task::Batch(batch.through)),
+        Message::Copy { offer, from, length } => {
+            allowance.data += COPY_COST;
+            allowance.check()?;
+            to_receiver(Task::Copy { number: offer, from, length });
+        }
         Message::DataEnd { offer, complete } => to_receiver(Task::DataEnd(offer, complete)),
         Message::Verdicts(verdicts) => {
             verdicts.into_iter().for_each(|(number, verdict)| shared.answered(number, verdict));
@@ -515,9 +530,11 @@ fn dispatch(
         Message::Done(_) | Message::Ping => {}
         Message::OfferCredit(cost) => shared.offer_credit.give(cost),
         Message::DataCredit(bytes) => shared.data_credit.give(bytes),
-        Message::Want(wants) => wants.into_iter().for_each(|want| {
-            let _ = parts.to_pump.send(want.offer);
-        }),
+        Message::Want(wants) => {
+            for want in wants {
+                parts.to_pumps.ask(shared, want).map_err(LinkError::Protocol)?;
+            }
+        }
         Message::Position { after, empty } => to_offerer(Command::Begin { after, empty }),
         Message::Again(paths) => to_offerer(Command::Again(paths)),
         Message::Start(start) => {

@@ -1,6 +1,6 @@
 //! Frames: the kind byte and the body. The length before it is [`tokio_util`]'s.
 
-use super::message::{Message, Offer, OfferNumber};
+use super::message::{Message, Offer, OfferNumber, Want};
 use crate::core::entry::Content;
 use crate::core::filter::is_reserved;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -9,6 +9,13 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 pub const MAX_FRAME: usize = 4 << 20;
 /// The longest target of a symbolic link, in bytes (`PATH_MAX`).
 const MAX_TARGET: usize = 4096;
+
+/// The most chunks of a basis: so many fit into a frame.
+pub const MAX_CHUNKS: usize = 150_000;
+/// The least average length of chunks, in bytes.
+pub const FINEST_CHUNKS: u32 = 16 << 10;
+/// The greatest average length of chunks, in bytes; four times as much is held in memory.
+pub const COARSEST_CHUNKS: u32 = 4 << 20;
 
 const MESSAGE: u8 = 0;
 const DATA: u8 = 1;
@@ -77,7 +84,21 @@ pub fn decode(mut frame: Bytes) -> Result<Frame, WireError> {
 fn check(message: &Message) -> Result<(), WireError> {
     match message {
         Message::Offers(offers) => offers.iter().try_for_each(check_offer),
+        Message::Want(wants) => wants.iter().try_for_each(check_want),
         _ => Ok(()),
+    }
+}
+
+fn check_want(want: &Want) -> Result<(), WireError> {
+    match &want.basis {
+        Some(basis)
+            if !basis.average.is_power_of_two()
+                || !(FINEST_CHUNKS..=COARSEST_CHUNKS).contains(&basis.average)
+                || basis.chunks.len() > MAX_CHUNKS =>
+        {
+            Err(WireError::Senseless("a basis with chunks of a senseless size"))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

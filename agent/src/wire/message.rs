@@ -159,10 +159,31 @@ pub enum Verdict {
 }
 
 /// Asks for the content of an offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Want {
     /// Which.
     pub offer: OfferNumber,
+    /// What the receiver has that may have much in common with it: to be answered with a recipe over that.
+    pub basis: Option<Basis>,
+}
+
+/// A file, cut into chunks where its content says (FastCDC of 2020, normalisation level 1: at least a quarter and at most
+/// four times the average).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Basis {
+    /// How long a chunk is on average, in bytes: a power of two.
+    pub average: u32,
+    /// The chunks, from the start of the file.
+    pub chunks: Vec<Chunk>,
+}
+
+/// One chunk of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// How many bytes.
+    pub length: u32,
+    /// The first 16 bytes of their BLAKE3 hash.
+    pub hash: [u8; 16],
 }
 
 /// One message.
@@ -196,6 +217,15 @@ pub enum Message {
     Done(Sequence),
     /// Send content.
     Want(Vec<Want>),
+    /// The next bytes of the content of an offer are these of the basis.
+    Copy {
+        /// Of which offer.
+        offer: OfferNumber,
+        /// Where they begin.
+        from: u64,
+        /// How many they are.
+        length: u64,
+    },
     /// The content of an offer is complete (`true`), or could not be read as it was offered (`false`).
     DataEnd {
         /// Which.

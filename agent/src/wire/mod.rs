@@ -6,9 +6,11 @@
 mod frame;
 mod message;
 
-pub use frame::{Frame, MAX_FRAME, WireError, decode, encode_data, encode_message};
+pub use frame::{
+    COARSEST_CHUNKS, FINEST_CHUNKS, Frame, MAX_CHUNKS, MAX_FRAME, WireError, decode, encode_data, encode_message,
+};
 pub use message::{
-    Action, Batch, Capability, Hello, Message, Offer, OfferNumber, Owners, Start, Verdict, Want, Welcome,
+    Action, Basis, Batch, Capability, Chunk, Hello, Message, Offer, OfferNumber, Owners, Start, Verdict, Want, Welcome,
     Whereabouts,
 };
 

@@ -55,6 +55,24 @@ fn what_makes_no_sense_is_refused() {
 }
 
 #[test]
+fn a_basis_is_checked() {
+    let want = |average, chunks| {
+        let chunk = Chunk { length: 1, hash: [3; 16] };
+        let basis = Some(Basis { average, chunks: vec![chunk; chunks] });
+        round(Message::Want(vec![Want { offer: OfferNumber(1), basis }]))
+    };
+    assert!(want(FINEST_CHUNKS, 3).is_ok());
+    let fullest = Chunk { length: u32::MAX, hash: [0; 16] };
+    let basis = Some(Basis { average: COARSEST_CHUNKS, chunks: vec![fullest; MAX_CHUNKS] });
+    let frame = encode_message(&Message::Want(vec![Want { offer: OfferNumber(u64::MAX), basis }]));
+    assert!(frame.len() <= MAX_FRAME && decode(frame).is_ok());
+    for (average, chunks) in [(0, 1), (FINEST_CHUNKS + 1, 1), (FINEST_CHUNKS / 2, 1), (u32::MAX, 1), (FINEST_CHUNKS, MAX_CHUNKS + 1)]
+    {
+        assert!(want(average, chunks).is_err(), "{average} {chunks}");
+    }
+}
+
+#[test]
 fn a_path_that_leaves_the_root_cannot_be_decoded() {
     let mut frame = encode_message(&Message::Offers(vec![offer(Content::Dir, None)])).to_vec();
     let at = frame.windows(3).position(|w| w == b"a/b").unwrap();

@@ -212,7 +212,7 @@ impl Decider<'_> {
     pub fn take(
         &self,
         work: &mut Work,
-        incoming: Incoming,
+        mut incoming: Incoming,
         local: Option<Record>,
         entry: Entry,
         change: Change,
@@ -235,6 +235,7 @@ impl Decider<'_> {
         let sources = if needs_content { self.sources(&incoming) } else { Vec::new() };
         if needs_content && sources.is_empty() {
             work.open(&path, OpenReason::Pending, false);
+            incoming.note_basis(here.as_ref());
             work.applied.wanted.push(incoming);
             return;
         }

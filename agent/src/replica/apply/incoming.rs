@@ -1,10 +1,19 @@
 //! An [`Incoming`] is an offer on its way through the receiver, with what has been learned of it on the way.
 
-use crate::core::entry::{Digest, Entry};
+use crate::core::entry::{Content, Digest, Entry};
 use crate::core::path::RelPath;
+use crate::fs::Dir;
 use crate::replica::commit::Staged;
 use crate::wire::{Offer, OfferNumber, Verdict};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 
+/// From this size on of the old and the new file, in bytes, a changed file comes as a recipe: of a smaller one the two or
+/// three chunks around a change are a good part.
+const SMALLEST_DELTA: u64 = 256 << 10;
+/// So much is copied from the old file at once, in bytes.
+const COPIED: u64 = 512 << 10;
 /// What an offer without its content counts against the window, in bytes.
 const BASE_COST: u64 = 512;
 
@@ -20,13 +29,15 @@ pub struct Incoming {
     suspects: Vec<RelPath>,
     why: Option<String>,
     cost: u64,
+    /// A large file stands here that it probably has much in common with.
+    has_basis: bool,
 }
 
 impl Incoming {
     /// Makes it of an offer that has just come.
     pub fn new(number: OfferNumber, offer: Offer) -> Incoming {
         let cost = offer.cost();
-        Incoming { number, offer, staged: None, suspects: Vec::new(), why: None, cost }
+        Incoming { number, offer, staged: None, suspects: Vec::new(), why: None, cost, has_basis: false }
     }
 
     /// Returns where it is.
@@ -52,6 +63,25 @@ impl Incoming {
     /// Returns what it counts without content.
     pub fn base_cost(&self) -> u64 {
         self.offer.path.as_bytes().len() as u64 + BASE_COST
+    }
+
+    /// Returns whether its content is best asked for as a recipe over what stands here.
+    pub fn has_basis(&self) -> bool {
+        self.has_basis
+    }
+
+    /// Notes what stands here, for [`Incoming::has_basis`].
+    pub(super) fn note_basis(&mut self, here: Option<&Entry>) {
+        let size = |entry: &Entry| match entry.content {
+            Content::File { size, .. } => size,
+            Content::Deleted | Content::Dir | Content::Symlink { .. } => 0,
+        };
+        self.has_basis = here.is_some_and(|here| size(here).min(size(self.entry())) >= SMALLEST_DELTA);
+    }
+
+    /// From now on the content is asked for as a whole.
+    pub fn forget_basis(&mut self) {
+        self.has_basis = false;
     }
 
     /// Adds the content that has come.
@@ -130,6 +160,8 @@ pub struct Transfer {
     pub(super) hasher: Box<blake3::Hasher>,
     pub(super) written: u64,
     pub(super) size: u64,
+    /// What stands at the path, once something was copied from it.
+    pub(super) basis: Option<File>,
 }
 
 impl Transfer {
@@ -144,6 +176,41 @@ impl Transfer {
         }
         self.hasher.update(bytes);
         self.staged.write_all(bytes).map_err(|e| super::words(&e))
+    }
+
+    /// Appends bytes of what stands at the path.
+    ///
+    /// # Errors
+    /// When they cannot be read or written, or are more than was offered; in words for a person.
+    pub fn copy(&mut self, root: &Dir, path: &RelPath, mut from: u64, length: u64) -> Result<(), String> {
+        if length > self.size.saturating_sub(self.written) {
+            return Err("the peer sent more than it offered".to_owned());
+        }
+        let unreadable = |e: io::Error| format!("cannot read what stands there: {e}");
+        let file = match self.basis.take() {
+            Some(file) => file,
+            None => {
+                let (parent, name) = path.split().ok_or_else(|| "the root is no file".to_owned())?;
+                root.open_dir(&parent).and_then(|dir| dir.open_file(&name)).map_err(unreadable)?
+            }
+        };
+        let mut buffer = vec![0; length.min(COPIED) as usize];
+        let mut left = length;
+        while left > 0 {
+            let wanted = left.min(COPIED) as usize;
+            match file.read_at(&mut buffer[..wanted], from) {
+                Ok(0) => return Err("what stands there was cut short".to_owned()),
+                Ok(n) => {
+                    self.write(&buffer[..n])?;
+                    from += n as u64;
+                    left -= n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(unreadable(e)),
+            }
+        }
+        self.basis = Some(file);
+        Ok(())
     }
 
     /// Checks that what came is what was offered.

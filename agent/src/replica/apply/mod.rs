@@ -240,7 +240,7 @@ impl Applier {
         let dir = self.replica.dir.open_dir(&parent);
         let dir = dir.map_err(|e| format!("cannot open its directory: {e}"))?;
         let staged = self.replica.committer.stage_file(&dir, &name).map_err(|e| words(&e))?;
-        Ok(Transfer { staged, hasher: Box::default(), written: 0, size })
+        Ok(Transfer { staged, hasher: Box::default(), written: 0, size, basis: None })
     }
 
     /// What is done about programs that have a file open for writing.
