@@ -117,6 +117,25 @@ over_both_links! {
         assert_same(&pair.first, &pair.second);
     }
 
+    fn what_is_compressed_arrives_as_it_was(pair) {
+        pair.first.file("text", "the same line over and over\n".repeat(100_000)).file("noise", noise(13, 3_000_000));
+        for n in 0..300 {
+            pair.first.file(format!("d/{n}"), format!("small file number {n}\n").repeat(50));
+        }
+        let sent = bytes(&pair.sync().args(["--json", "-compress", "zstd:5"]).run());
+        assert_same(&pair.first, &pair.second);
+        assert!(sent < 3_300_000, "{sent} bytes, of which 3,000,000 cannot be compressed");
+    }
+
+    fn bwlimit_bounds_the_rate(pair) {
+        pair.first.file("f", noise(14, 2_000_000));
+        let began = std::time::Instant::now();
+        pair.sync().args(["-bwlimit", "1M"]).run().code(0);
+        assert_same(&pair.first, &pair.second);
+        let took = began.elapsed().as_secs_f64();
+        assert!(took > 1.5, "2,000,000 bytes at 1 MiB a second in {took} s");
+    }
+
     fn exchanged_files_are_exchanged_there(pair) {
         pair.first.file("a", noise(6, 300_000)).file("b", noise(7, 300_000));
         pair.in_step();

@@ -9,6 +9,7 @@
 //! What bounds the memory: each direction has at most [`credit::OFFER_WINDOW`] of offers and
 //! [`credit::DATA_WINDOW`] of content under way, and a queue of a few frames. A peer that sends more is cut off.
 
+mod compress;
 mod content;
 pub mod credit;
 mod delta;
@@ -77,6 +78,7 @@ pub(crate) struct Shared {
     pub considered: AtomicU64,
     pub idle: Idle,
     pub events: mpsc::UnboundedSender<Event>,
+    compression: compress::Compression,
     out: mpsc::Sender<Bytes>,
 }
 
@@ -105,7 +107,7 @@ impl Shared {
     }
 
     pub(crate) fn send_frame(&self, frame: Bytes) -> Result<(), Closed> {
-        self.out.blocking_send(frame).map_err(|_| Closed)
+        self.out.blocking_send(self.compression.pack(frame)).map_err(|_| Closed)
     }
 
     /// Sends a message from a task.

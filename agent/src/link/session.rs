@@ -1,6 +1,7 @@
 //! A session: its opening, the order of its parts, and its end. The end that dials drives: it says what to do, and asks
 //! whether the other end has come to rest.
 
+use super::compress::Compression;
 use super::content::{ToPumps, pump};
 use super::credit::{Credit, DATA_WINDOW, OFFER_WINDOW};
 use super::offer::{OfferError, Offerer};
@@ -378,6 +379,7 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
     let first_meeting = snapshot.position(peer)?.is_none();
     let filter = filter.without(replica.own.as_ref());
     let scope = scope(&link, &replica.options);
+    counters.limit.store(link.bwlimit.unwrap_or(0), Ordering::Relaxed);
     let same_scope = snapshot.scope(peer)? == Some(scope);
     let policy = policy(&link, is_first, first_meeting);
     let shared = Arc::new(Shared {
@@ -401,6 +403,7 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         considered: AtomicU64::new(0),
         idle: Idle::default(),
         events,
+        compression: Compression::new(link.compress, counters.clone()),
         out,
     });
     let applier = Applier {

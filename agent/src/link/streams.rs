@@ -9,17 +9,61 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 /// How many frames wait for the writer before the sending thread does.
 pub(super) const OUT_QUEUE: usize = 64;
 
+/// The rate of the connection is measured over so many bytes that had to wait for it: less of them is swallowed by
+/// buffers on the way.
+const MEASURED: u64 = 512 << 10;
+
 /// Bytes that went each way, frames and their lengths.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub sent: AtomicU64,
     pub received: AtomicU64,
+    /// Bytes a second that the connection carried when it was waited for; 0: not known.
+    rate: AtomicU64,
+    /// Bytes a second that may be sent; 0: any.
+    pub limit: AtomicU64,
+}
+
+impl Counters {
+    /// Returns how many bytes a second the connection carries, as far as that is known.
+    pub(super) fn rate(&self) -> u64 {
+        match self.rate.load(Ordering::Relaxed) {
+            0 => u64::MAX,
+            rate => rate,
+        }
+    }
+
+    /// Notes how long some bytes took.
+    pub(super) fn measured(&self, bytes: u64, took: Duration) {
+        let rate = bytes as f64 / took.as_secs_f64().max(1e-6);
+        self.rate.store((rate as u64).max(1), Ordering::Relaxed);
+    }
+}
+
+/// Holds the sender to a rate.
+struct Pace {
+    /// What was sent so far is paid for then.
+    paid: Instant,
+}
+
+impl Pace {
+    /// Waits as long as the bytes that were just sent take at this rate. What was saved up is at most a tenth of a
+    /// second.
+    async fn pay(&mut self, bytes: u64, limit: u64) {
+        if limit == 0 {
+            return;
+        }
+        let earliest = Instant::now().checked_sub(Duration::from_millis(100)).unwrap_or(self.paid);
+        self.paid = self.paid.max(earliest) + Duration::from_secs_f64(bytes as f64 / limit as f64);
+        tokio::time::sleep_until(self.paid.into()).await;
+    }
 }
 
 fn codec() -> LengthDelimitedCodec {
@@ -35,14 +79,28 @@ pub(super) async fn write(
 ) -> Result<(), LinkError> {
     let mut sink: FramedWrite<Writer, LengthDelimitedCodec> =
         FramedWrite::with_capacity(writer, codec(), 256 << 10);
+    let mut pace = Pace { paid: Instant::now() };
+    let (mut bytes, mut took) = (0, Duration::ZERO);
     while let Some(frame) = frames.recv().await {
         let mut next = Some(frame);
+        let began = Instant::now();
         while let Some(frame) = next {
-            counters.sent.fetch_add(frame.len() as u64 + 4, Ordering::Relaxed);
+            let length = frame.len() as u64 + 4;
+            counters.sent.fetch_add(length, Ordering::Relaxed);
+            bytes += length;
             sink.feed(frame).await.map_err(LinkError::broken)?;
+            let limit = counters.limit.load(Ordering::Relaxed);
+            if limit > 0 {
+                SinkExt::<Bytes>::flush(&mut sink).await.map_err(LinkError::broken)?;
+                pace.pay(length, limit).await;
+            }
             next = frames.try_recv().ok();
         }
         SinkExt::<Bytes>::flush(&mut sink).await.map_err(LinkError::broken)?;
+        took += began.elapsed();
+        if bytes >= MEASURED {
+            counters.measured(std::mem::take(&mut bytes), std::mem::take(&mut took));
+        }
     }
     SinkExt::<Bytes>::close(&mut sink).await.map_err(LinkError::broken)
 }

@@ -66,6 +66,8 @@ impl Draft {
                     ignorenot: Vec::new(),
                     attributes,
                     copy_local: true,
+                    compress: Compress::Auto,
+                    bwlimit: None,
                     prefer: None,
                     force: None,
                     forbidden: Vec::new(),
@@ -198,6 +200,8 @@ impl Draft {
             }
             "max-delete" => replica.max_delete = value::max_delete(text)?,
             "capture" => replica.capture = value::capture(text)?,
+            "compress" => policy.compress = value::compress(text)?,
+            "bwlimit" => policy.bwlimit = value::rate(text)?,
             "fsync" => replica.fsync = value::fsync(text)?,
             "profile" | "include" | "source" => return Err("profiles are read before options are".into()),
             other => unreachable!("the table has no text {other} that works"),

@@ -18,6 +18,10 @@ pub struct Policy {
     pub attributes: AttributeOptions,
     /// Whether content that the receiving root has elsewhere is copied there.
     pub copy_local: bool,
+    /// What is compressed of what is sent.
+    pub compress: Compress,
+    /// How many bytes a second are sent each way at the most.
+    pub bwlimit: Option<u64>,
     /// Who wins conflicts.
     pub prefer: Option<Preferred>,
     /// Who wins every difference.
@@ -39,6 +43,17 @@ pub struct AttributeOptions {
     pub numeric_ids: bool,
     /// Whether modification times are.
     pub times: bool,
+}
+
+/// What is compressed of what is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Compress {
+    /// What gets smaller by it, while the connection is slow.
+    Auto,
+    /// Nothing.
+    None,
+    /// Everything that gets smaller by it, with Zstandard at this level (1 to 19).
+    Zstd(u8),
 }
 
 /// Who wins, among all roots.
@@ -89,6 +104,10 @@ pub struct LinkOptions {
     pub attributes: AttributeOptions,
     /// Whether content that the receiving root has elsewhere is copied there.
     pub copy_local: bool,
+    /// What is compressed of what is sent.
+    pub compress: Compress,
+    /// How many bytes a second are sent each way at the most.
+    pub bwlimit: Option<u64>,
     /// Who wins conflicts.
     pub prefer: Option<Preference>,
     /// Who wins every difference.
@@ -115,6 +134,8 @@ impl Options {
             ignorenot: self.policy.ignorenot.clone(),
             attributes: self.policy.attributes,
             copy_local: self.policy.copy_local,
+            compress: self.policy.compress,
+            bwlimit: self.policy.bwlimit,
             prefer: on_this_link(self.policy.prefer),
             force: on_this_link(self.policy.force),
             forbidden_in_first: forbidden(0),

@@ -14,7 +14,7 @@ mod tests;
 mod value;
 
 pub use build::RootsWanted;
-pub use link::{AttributeOptions, Forbidden, LinkOptions, Policy, Preference, Preferred};
+pub use link::{AttributeOptions, Compress, Forbidden, LinkOptions, Policy, Preference, Preferred};
 pub use setting::{OptionError, Origin, Setting};
 
 use crate::core::filter::Pathspec;

@@ -230,7 +230,7 @@ pub static OPTIONS: &[OptionDef] = &[
     def(Own, "capture", Text, "TIER", Works, "How changes are noticed: auto, ebpf, kprobe, fentry, tracepoint, fanotify, scan [default: auto]"),
     def(Own, "fsync", Text, "WHEN", Works, "When data is made durable: batch, file, none [default: batch]"),
     def(Own, "state-dir", Text, "DIR", Works, "Where archives lie [default: /var/lib/vfsync, or ~/.local/state/vfsync without root]"),
-    def(Own, "compress", Text, "HOW", Later(&["none", "auto"]), "Compress what is sent: auto, none, zstd"),
-    def(Own, "bwlimit", Text, "RATE", NEVER, "Send no faster"),
+    def(Own, "compress", Text, "HOW", Works, "Compress what is sent: auto (on slow connections), none, zstd, zstd:LEVEL [default: auto]"),
+    def(Own, "bwlimit", Text, "RATE", Works, "Send no faster, in bytes a second, such as 500K or 2M; 0 is no limit"),
     def(Own, "channels", Int, "N", NEVER, "SSH channels for data"),
 ];

@@ -1,6 +1,6 @@
 //! How the value of an option is read: from text to what it means, or to what is wrong with it.
 
-use super::{CaptureChoice, Fsync, MaxDelete, Repeat};
+use super::{CaptureChoice, Compress, Fsync, MaxDelete, Repeat};
 use crate::core::path::RelPath;
 use std::time::Duration;
 
@@ -159,6 +159,41 @@ pub(super) fn words(value: &[u8]) -> Vec<Vec<u8>> {
     words
 }
 
+/// Reads what is compressed.
+pub(super) fn compress(value: &[u8]) -> Result<Compress, Why> {
+    let level = |level: &[u8]| str::from_utf8(level).ok()?.parse().ok().filter(|n| (1..=19).contains(n));
+    match value {
+        b"auto" => Ok(Compress::Auto),
+        b"none" => Ok(Compress::None),
+        b"zstd" => Ok(Compress::Zstd(3)),
+        other => match other.strip_prefix(b"zstd:").and_then(level) {
+            Some(level) => Ok(Compress::Zstd(level)),
+            None => Err("it has to be auto, none, zstd, or zstd: and a level from 1 to 19".into()),
+        },
+    }
+}
+
+/// Reads a rate in bytes a second: a number, with K, M or G for powers of 1024. `None` is no limit.
+pub(super) fn rate(value: &[u8]) -> Result<Option<u64>, Why> {
+    let why = || "it has to be a number of bytes a second, such as 500K or 2M, or 0 for no limit".to_string();
+    let (digits, unit) = match value.split_last() {
+        Some((b'k' | b'K', digits)) => (digits, 1 << 10),
+        Some((b'm' | b'M', digits)) => (digits, 1 << 20),
+        Some((b'g' | b'G', digits)) => (digits, 1 << 30),
+        Some(_) => (value, 1),
+        None => return Err(why()),
+    };
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return Err(why());
+    }
+    let number: u64 = str::from_utf8(digits).ok().and_then(|n| n.parse().ok()).ok_or_else(why)?;
+    match number.checked_mul(unit).ok_or_else(why)? {
+        0 => Ok(None),
+        rate if rate >= 1024 => Ok(Some(rate)),
+        _ => Err("less than 1K a second is no rate to work at".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,6 +260,13 @@ mod tests {
         );
         assert_eq!(words(b"  "), Vec::<Vec<u8>>::new());
         assert_eq!(words(b"a\\"), [b"a\\".to_vec()]);
+        assert_eq!((compress(b"auto"), compress(b"none")), (Ok(Compress::Auto), Ok(Compress::None)));
+        assert_eq!((compress(b"zstd"), compress(b"zstd:19")), (Ok(Compress::Zstd(3)), Ok(Compress::Zstd(19))));
+        assert!([&b"zstd:0"[..], b"zstd:20", b"zstd:", b"gzip", b""].iter().all(|v| compress(v).is_err()));
+        assert_eq!((rate(b"2048"), rate(b"2k"), rate(b"0")), (Ok(Some(2048)), Ok(Some(2048)), Ok(None)));
+        assert_eq!((rate(b"3M"), rate(b"1G")), (Ok(Some(3 << 20)), Ok(Some(1 << 30))));
+        let bad = [&b""[..], b"K", b"1", b"-1", b"+5K", b"1.5M", b"1T", b"99999999999999999G"];
+        assert!(bad.iter().all(|v| rate(v).is_err()));
         assert_eq!(bool_or_default(b"auto"), Ok(None));
         assert!(bool(b"ture").is_err());
     }

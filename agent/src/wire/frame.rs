@@ -1,5 +1,6 @@
 //! Frames: the kind byte and the body. The length before it is [`tokio_util`]'s.
 
+use super::compressed::{COMPRESSED, expand};
 use super::message::{Message, Offer, OfferNumber, Want};
 use crate::core::entry::Content;
 use crate::core::filter::is_reserved;
@@ -61,9 +62,27 @@ pub fn encode_data(offer: OfferNumber, data: &[u8]) -> Bytes {
     frame.freeze()
 }
 
+/// Returns whether an encoded frame is a piece of content.
+pub fn is_content(frame: &[u8]) -> bool {
+    frame.first() == Some(&DATA)
+}
+
 /// Decodes a frame and checks what it says.
 pub fn decode(mut frame: Bytes) -> Result<Frame, WireError> {
     match frame.try_get_u8().map_err(|_| WireError::Short)? {
+        COMPRESSED => decode_plain(expand(&frame)?),
+        kind => decode_kind(kind, frame),
+    }
+}
+
+/// Decodes a frame that is not compressed: there is none within another.
+fn decode_plain(mut frame: Bytes) -> Result<Frame, WireError> {
+    let kind = frame.try_get_u8().map_err(|_| WireError::Short)?;
+    decode_kind(kind, frame)
+}
+
+fn decode_kind(kind: u8, mut frame: Bytes) -> Result<Frame, WireError> {
+    match kind {
         MESSAGE => {
             let (message, rest) = postcard::take_from_bytes(&frame)?;
             if !rest.is_empty() {

@@ -73,6 +73,24 @@ fn a_basis_is_checked() {
 }
 
 #[test]
+fn compressed_frames_come_back_and_lies_about_their_length_do_not() {
+    let data = vec![b'x'; 100_000];
+    let frame = encode_data(OfferNumber(7), &data);
+    let packed = compress(&frame, 3).unwrap();
+    assert!(packed.len() < 1000);
+    assert_eq!(decode(packed.clone()).unwrap(), Frame::Data(OfferNumber(7), data.into()));
+    // One within another, a length that is too short, too long, or far too long.
+    assert!(decode(compress(&[&packed[..], &[0; 10_000]].concat(), 3).unwrap()).is_err());
+    for length in [0, frame.len() as u32 - 1, frame.len() as u32 + 1, MAX_FRAME as u32 + 1, u32::MAX] {
+        let mut lie = packed.to_vec();
+        lie[1..5].copy_from_slice(&length.to_be_bytes());
+        assert!(decode(lie.into()).is_err(), "{length}");
+    }
+    assert_eq!(compress(b"short", 3), None);
+    assert!(decode(Bytes::from_static(&[2, 0, 0, 0])).is_err());
+}
+
+#[test]
 fn a_path_that_leaves_the_root_cannot_be_decoded() {
     let mut frame = encode_message(&Message::Offers(vec![offer(Content::Dir, None)])).to_vec();
     let at = frame.windows(3).position(|w| w == b"a/b").unwrap();
@@ -83,7 +101,9 @@ fn a_path_that_leaves_the_root_cannot_be_decoded() {
 proptest! {
     #[test]
     fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = decode(bytes.into());
+        let _ = decode(bytes.clone().into());
+        let _ = decode([&[2, 0, 0, 1], &bytes[..]].concat().into());
+        let _ = compress(&bytes, 3).map(decode);
     }
 
     #[test]
