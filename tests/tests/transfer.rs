@@ -127,6 +127,19 @@ over_both_links! {
         assert!(sent < 3_300_000, "{sent} bytes, of which 3,000,000 cannot be compressed");
     }
 
+    fn holes_stay_holes_and_cost_nothing(pair) {
+        use std::os::unix::{fs::FileExt, fs::MetadataExt};
+        let file = std::fs::File::create(pair.first.path("sparse")).unwrap();
+        file.set_len(50_000_000).unwrap();
+        file.write_all_at(b"something", 20_000_000).unwrap();
+        pair.first.file("zeros", vec![0; 1_000_000]);
+        let sent = bytes(&pair.sync().arg("--json").run());
+        assert_same(&pair.first, &pair.second);
+        assert!(sent < 200_000, "{sent} bytes");
+        let blocks = pair.second.meta("sparse").blocks() + pair.second.meta("zeros").blocks();
+        assert!(blocks * 512 < 500_000, "{} bytes on the disk", blocks * 512);
+    }
+
     fn bwlimit_bounds_the_rate(pair) {
         pair.first.file("f", noise(14, 2_000_000));
         let began = std::time::Instant::now();

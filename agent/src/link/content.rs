@@ -1,9 +1,8 @@
 //! The content pumps: send the bytes of the files that the peer asks for, one after the other, within the window. Large
 //! files have a pump of their own, so that they do not hold up small ones.
 
-use super::Shared;
 use super::credit::Closed;
-use super::delta;
+use super::{COPY_COST, Shared, delta};
 use crate::core::entry::Content;
 use crate::core::path::RelPath;
 use crate::fs::read_file;
@@ -14,6 +13,8 @@ use tokio::sync::mpsc;
 
 /// Content goes in pieces of at most this, in bytes.
 const PIECE: usize = 128 << 10;
+/// A piece like this is not sent, but that it is: holes stay holes, and cost nothing on the way.
+static ZEROS: [u8; PIECE] = [0; PIECE];
 /// Files above this size are large, in bytes: what a slow link carries in about a second.
 const LARGE: u64 = 1 << 20;
 /// So many requests with a basis may wait, at most 3 MB each. A peer asks for half as many at once.
@@ -108,25 +109,87 @@ pub(super) fn pump(shared: &Shared, mut wanted: Requests) -> Result<(), Closed> 
     Ok(())
 }
 
-/// Sends the next bytes of a file within the window.
-///
-/// # Errors
-/// `BrokenPipe` when the session is over, `Interrupted` when nobody waits for them any more.
-pub(super) fn send_bytes(shared: &Shared, number: OfferNumber, bytes: &[u8]) -> io::Result<()> {
-    for piece in bytes.chunks(PIECE) {
-        still_wanted(shared, number)?;
-        shared.data_credit.take(piece.len() as u64).map_err(closed)?;
-        shared.send_frame(encode_data(number, piece)).map_err(closed)?;
+/// The content of one file on its way. Copies and zeros that follow one another go as one.
+pub(super) struct Outgoing<'a> {
+    shared: &'a Shared,
+    number: OfferNumber,
+    run: Run,
+}
+
+/// What is not sent as bytes.
+enum Run {
+    None,
+    /// Bytes of what the peer has.
+    Copy {
+        from: u64,
+        length: u64,
+    },
+    Zeros(u64),
+}
+
+/// All the methods fail with `BrokenPipe` when the session is over, and with `Interrupted` when nobody waits for the
+/// file any more.
+impl<'a> Outgoing<'a> {
+    pub(super) fn new(shared: &'a Shared, number: OfferNumber) -> Outgoing<'a> {
+        Outgoing { shared, number, run: Run::None }
     }
-    Ok(())
+
+    /// The next bytes are some that the peer has.
+    pub(super) fn copy(&mut self, at: u64, more: u64) -> io::Result<()> {
+        match &mut self.run {
+            Run::Copy { from, length } if *from + *length == at => *length += more,
+            Run::Copy { .. } | Run::Zeros(_) | Run::None => {
+                self.flush()?;
+                self.run = Run::Copy { from: at, length: more };
+            }
+        }
+        Ok(())
+    }
+
+    /// The next bytes are these.
+    pub(super) fn data(&mut self, data: &[u8]) -> io::Result<()> {
+        for piece in data.chunks(PIECE) {
+            if *piece == ZEROS[..piece.len()] {
+                self.zeros(piece.len() as u64)?;
+                continue;
+            }
+            self.flush()?;
+            self.shared.data_credit.take(piece.len() as u64).map_err(closed)?;
+            self.shared.send_frame(encode_data(self.number, piece)).map_err(closed)?;
+        }
+        Ok(())
+    }
+
+    fn zeros(&mut self, more: u64) -> io::Result<()> {
+        match &mut self.run {
+            Run::Zeros(length) => *length += more,
+            Run::Copy { .. } | Run::None => {
+                self.flush()?;
+                self.run = Run::Zeros(more);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what is held back.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let offer = self.number;
+        let still_wanted =
+            self.shared.sent.lock().expect("no thread panics with this locked").contains_key(&offer);
+        if !still_wanted {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let message = match std::mem::replace(&mut self.run, Run::None) {
+            Run::None => return Ok(()),
+            Run::Copy { from, length } => Message::Copy { offer, from, length },
+            Run::Zeros(length) => Message::Zeros { offer, length },
+        };
+        self.shared.data_credit.take(COPY_COST).map_err(closed)?;
+        self.shared.send(&message).map_err(closed)
+    }
 }
 
-fn still_wanted(shared: &Shared, number: OfferNumber) -> io::Result<()> {
-    let sent = shared.sent.lock().expect("no thread panics with this locked");
-    if sent.contains_key(&number) { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
-}
-
-pub(super) fn closed(_: Closed) -> io::Error {
+fn closed(_: Closed) -> io::Error {
     io::ErrorKind::BrokenPipe.into()
 }
 
@@ -140,12 +203,14 @@ fn send(shared: &Shared, number: OfferNumber, path: &RelPath, content: &Content)
         return Ok(false);
     }
     let mut sent = 0;
+    let mut outgoing = Outgoing::new(shared, number);
     let hashed = read_file(&file, |bytes| {
         sent += bytes.len() as u64;
         if sent > *size {
             return Err(io::Error::other("the file grew while it was sent"));
         }
-        send_bytes(shared, number, bytes)
+        outgoing.data(bytes)
     })?;
+    outgoing.flush()?;
     Ok(hashed.digest == *digest && hashed.size == *size)
 }

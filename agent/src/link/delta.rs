@@ -6,12 +6,12 @@
 //! transfer and nothing else. The sender reads its file once; the receiver reads its own once to cut it, and again only
 //! what is copied.
 
-use super::content::{closed, send_bytes};
-use super::{COPY_COST, Shared};
+use super::Shared;
+use super::content::Outgoing;
 use crate::core::entry::{Content, Digest};
 use crate::core::path::RelPath;
 use crate::fs::Meta;
-use crate::wire::{Basis, COARSEST_CHUNKS, Chunk, FINEST_CHUNKS, MAX_CHUNKS, Message, OfferNumber};
+use crate::wire::{Basis, COARSEST_CHUNKS, Chunk, FINEST_CHUNKS, MAX_CHUNKS, OfferNumber};
 use fastcdc::v2020::{self, StreamCDC};
 use std::collections::HashMap;
 use std::fs::File;
@@ -100,10 +100,9 @@ pub(super) fn send(
         return Ok(false);
     }
     // One byte more than there should be, so that growth shows.
-    let mut reading =
-        Hashing { file, hasher: blake3::Hasher::new(), read: 0, most: size.saturating_add(1) };
+    let mut reading = Hashing { file, hasher: blake3::Hasher::new(), read: 0, most: size.saturating_add(1) };
     let known = places(basis);
-    let mut recipe = Recipe { shared, number, run: None };
+    let mut recipe = Outgoing::new(shared, number);
     for chunk in chunks(&mut reading, basis.average) {
         let data = chunk.map_err(io_error)?.data;
         match known.get(&(data.len() as u32, short_hash(&data))) {
@@ -124,41 +123,6 @@ fn places(basis: &Basis) -> HashMap<(u32, [u8; 16]), u64> {
         at += u64::from(chunk.length);
     }
     places
-}
-
-/// A recipe on its way: copies that follow one another go as one.
-struct Recipe<'a> {
-    shared: &'a Shared,
-    number: OfferNumber,
-    /// From where, and how many bytes.
-    run: Option<(u64, u64)>,
-}
-
-impl Recipe<'_> {
-    fn copy(&mut self, from: u64, length: u64) -> io::Result<()> {
-        match &mut self.run {
-            Some((start, so_far)) if *start + *so_far == from => *so_far += length,
-            _ => {
-                self.flush()?;
-                self.run = Some((from, length));
-            }
-        }
-        Ok(())
-    }
-
-    fn data(&mut self, data: &[u8]) -> io::Result<()> {
-        self.flush()?;
-        send_bytes(self.shared, self.number, data)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if let Some((from, length)) = self.run.take() {
-            self.shared.data_credit.take(COPY_COST).map_err(closed)?;
-            let copy = Message::Copy { offer: self.number, from, length };
-            self.shared.send(&copy).map_err(closed)?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

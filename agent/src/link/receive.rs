@@ -36,11 +36,8 @@ pub(super) enum Task {
     Offers(Vec<Offer>),
     Batch(Sequence),
     Data(OfferNumber, Bytes),
-    Copy {
-        number: OfferNumber,
-        from: u64,
-        length: u64,
-    },
+    Copy { number: OfferNumber, from: u64, length: u64 },
+    Zeros { number: OfferNumber, length: u64 },
     DataEnd(OfferNumber, bool),
 }
 
@@ -191,6 +188,10 @@ impl Receiver {
             Task::Copy { number, from, length } => {
                 let root = self.shared.replica.dir.clone();
                 self.receive(number, |transfer, path| transfer.copy(&root, path, from, length));
+                self.give_data(COPY_COST)?;
+            }
+            Task::Zeros { number, length } => {
+                self.receive(number, |transfer, _| transfer.zeros(length));
                 self.give_data(COPY_COST)?;
             }
             Task::DataEnd(number, complete) => {

@@ -20,7 +20,7 @@ use crate::replica::apply::Applier;
 use crate::replica::scan::{ScanError, ScanReport};
 use crate::replica::{Replica, Severity};
 use crate::transport::{Connection, Writer};
-use crate::wire::{Capability, Frame, Hello, Message, OfferNumber, Start, Welcome, WireError};
+use crate::wire::{Capability, Frame, Hello, Message, Start, Welcome, WireError};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -525,6 +525,11 @@ fn dispatch(
             allowance.data += COPY_COST;
             allowance.check()?;
             to_receiver(Task::Copy { number: offer, from, length });
+        }
+        Message::Zeros { offer, length } => {
+            allowance.data += COPY_COST;
+            allowance.check()?;
+            to_receiver(Task::Zeros { number: offer, length });
         }
         Message::DataEnd { offer, complete } => to_receiver(Task::DataEnd(offer, complete)),
         Message::Verdicts(verdicts) => {

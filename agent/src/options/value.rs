@@ -261,7 +261,10 @@ mod tests {
         assert_eq!(words(b"  "), Vec::<Vec<u8>>::new());
         assert_eq!(words(b"a\\"), [b"a\\".to_vec()]);
         assert_eq!((compress(b"auto"), compress(b"none")), (Ok(Compress::Auto), Ok(Compress::None)));
-        assert_eq!((compress(b"zstd"), compress(b"zstd:19")), (Ok(Compress::Zstd(3)), Ok(Compress::Zstd(19))));
+        assert_eq!(
+            (compress(b"zstd"), compress(b"zstd:19")),
+            (Ok(Compress::Zstd(3)), Ok(Compress::Zstd(19)))
+        );
         assert!([&b"zstd:0"[..], b"zstd:20", b"zstd:", b"gzip", b""].iter().all(|v| compress(v).is_err()));
         assert_eq!((rate(b"2048"), rate(b"2k"), rate(b"0")), (Ok(Some(2048)), Ok(Some(2048)), Ok(None)));
         assert_eq!((rate(b"3M"), rate(b"1G")), (Ok(Some(3 << 20)), Ok(Some(1 << 30))));

@@ -226,6 +226,13 @@ pub enum Message {
         /// How many they are.
         length: u64,
     },
+    /// The next bytes of the content of an offer are zeros.
+    Zeros {
+        /// Of which offer.
+        offer: OfferNumber,
+        /// How many.
+        length: u64,
+    },
     /// The content of an offer is complete (`true`), or could not be read as it was offered (`false`).
     DataEnd {
         /// Which.

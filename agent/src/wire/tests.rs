@@ -66,8 +66,13 @@ fn a_basis_is_checked() {
     let basis = Some(Basis { average: COARSEST_CHUNKS, chunks: vec![fullest; MAX_CHUNKS] });
     let frame = encode_message(&Message::Want(vec![Want { offer: OfferNumber(u64::MAX), basis }]));
     assert!(frame.len() <= MAX_FRAME && decode(frame).is_ok());
-    for (average, chunks) in [(0, 1), (FINEST_CHUNKS + 1, 1), (FINEST_CHUNKS / 2, 1), (u32::MAX, 1), (FINEST_CHUNKS, MAX_CHUNKS + 1)]
-    {
+    for (average, chunks) in [
+        (0, 1),
+        (FINEST_CHUNKS + 1, 1),
+        (FINEST_CHUNKS / 2, 1),
+        (u32::MAX, 1),
+        (FINEST_CHUNKS, MAX_CHUNKS + 1),
+    ] {
         assert!(want(average, chunks).is_err(), "{average} {chunks}");
     }
 }

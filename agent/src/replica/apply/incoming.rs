@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt;
 /// From this size on of the old and the new file, in bytes, a changed file comes as a recipe: of a smaller one the two or
 /// three chunks around a change are a good part.
 const SMALLEST_DELTA: u64 = 256 << 10;
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// So much is copied from the old file at once, in bytes.
 const COPIED: u64 = 512 << 10;
 /// What an offer without its content counts against the window, in bytes.
@@ -176,6 +177,23 @@ impl Transfer {
         }
         self.hasher.update(bytes);
         self.staged.write_all(bytes).map_err(|e| super::words(&e))
+    }
+
+    /// Appends zeros, which take no space.
+    ///
+    /// # Errors
+    /// When the disk does not take them, or they are more than was offered; in words for a person.
+    pub fn zeros(&mut self, length: u64) -> Result<(), String> {
+        if length > self.size.saturating_sub(self.written) {
+            return Err("the peer sent more than it offered".to_owned());
+        }
+        let mut left = length;
+        while left > 0 {
+            let piece = &ZEROS[..left.min(ZEROS.len() as u64) as usize];
+            self.write(piece)?;
+            left -= piece.len() as u64;
+        }
+        Ok(())
     }
 
     /// Appends bytes of what stands at the path.
