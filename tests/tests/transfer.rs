@@ -169,3 +169,31 @@ fn a_rename_while_live_is_not_sent_again() {
     pair.first.rename("e/large", "large");
     live.carries();
 }
+
+/// A log that somebody writes to all the time is never quiet: what it was a moment ago goes over.
+#[test]
+fn a_log_that_grows_all_the_time_is_carried_over_as_it_grows() {
+    use std::io::Write;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let pair = vfsync_tests::Pair::over_ssh();
+    pair.first.file("log", noise(15, 3_000_000)).file("other", "");
+    let _live = pair.live();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            let mut log = std::fs::OpenOptions::new().append(true).open(pair.first.path("log")).unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                log.write_all(b"one more line\n".repeat(20).as_slice()).unwrap();
+                std::thread::sleep(std::time::Duration::from_micros(300));
+            }
+        });
+        let there = || std::fs::read(pair.second.path("log")).unwrap_or_default();
+        let grown = vfsync_tests::wait_for_up_to(vfsync_tests::LIMIT, || {
+            let (before, now) = (there(), pair.first.read("log"));
+            assert!(now.starts_with(&before), "a mixture of {} bytes", before.len());
+            (before.len() > 3_100_000).then_some(())
+        });
+        stop.store(true, Ordering::Relaxed);
+        assert!(grown.is_some(), "the other side still has {} bytes", there().len());
+    });
+}

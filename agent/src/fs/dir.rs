@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::{fmt, io};
 
 /// An open directory, and the path below the root at which it was opened. Cheap to clone.
@@ -20,6 +20,8 @@ pub struct Dir(Arc<Handle>);
 struct Handle {
     fd: OwnedFd,
     path: RelPath,
+    /// Where it lies, once somebody has asked.
+    place: OnceLock<(u64, Option<u64>)>,
 }
 
 impl Dir {
@@ -31,7 +33,7 @@ impl Dir {
     }
 
     fn new(fd: OwnedFd, path: RelPath) -> Dir {
-        Dir(Arc::new(Handle { fd, path }))
+        Dir(Arc::new(Handle { fd, path, place: OnceLock::new() }))
     }
 
     /// Opens the directory at `path` below this one. Never leaves it: a symlink on the way is an error (`ELOOP` or
@@ -90,16 +92,31 @@ impl Dir {
         meta::look(self, b"")
     }
 
+    /// Returns the device and the mount that the directory lies on. They stay the same as long as it is open.
+    pub fn file_system(&self) -> io::Result<(u64, Option<u64>)> {
+        if let Some(place) = self.0.place.get() {
+            return Ok(*place);
+        }
+        let meta = self.self_stat()?;
+        Ok(*self.0.place.get_or_init(|| (meta.stamp.dev, meta.mount)))
+    }
+
     /// Opens the regular file `name` for reading. Anything else is an error and cannot make the caller hang: a
     /// pipe that was swapped in is not waited for.
     ///
     /// RACE: a device that is swapped in is opened before it is refused. Worst outcome: the side effect of opening
     /// a device that somebody was allowed to put into the tree.
     pub fn open_file(&self, name: &Name) -> io::Result<File> {
+        self.open_file_and_look(name).map(|(file, _)| file)
+    }
+
+    /// As [`Dir::open_file`], with what the file looked like when it was open.
+    pub fn open_file_and_look(&self, name: &Name) -> io::Result<(File, Meta)> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         let file = File::from(openat(self, name.as_bytes(), flags, Mode::empty())?);
-        match Meta::of(&file)?.kind {
-            FileKind::File => Ok(file),
+        let meta = Meta::of(&file)?;
+        match meta.kind {
+            FileKind::File => Ok((file, meta)),
             _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
         }
     }

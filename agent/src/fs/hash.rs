@@ -38,8 +38,16 @@ pub fn hash_file(file: &File) -> io::Result<Hashed> {
 /// Plain reads into a buffer that is used again; never a mapping, which a file cut short meanwhile turns into a fatal
 /// signal. A file that grows under the reader does not hold it for ever: what comes beyond the size at the start
 /// makes it "changed", and is not read.
-pub fn read_file(file: &File, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<Hashed> {
-    let before = Meta::of(file)?;
+pub fn read_file(file: &File, each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<Hashed> {
+    read_from(file, Meta::of(file)?, each)
+}
+
+/// As [`read_file`], of a file that has been looked at since it was opened.
+pub fn read_from(
+    file: &File,
+    before: Meta,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<Hashed> {
     if before.stamp.size > BUFFER as u64 {
         // Only advice: what it says about failing says nothing about the file.
         let _ = fadvise(file, 0, None, Advice::Sequential);
@@ -60,12 +68,48 @@ pub fn read_file(file: &File, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> 
             hasher.update(&buffer[..n]);
             each(&buffer[..n])?;
             size += n as u64;
+            if n < wanted && size == before.stamp.size {
+                // The end was just seen: to read on would only say so again.
+                break;
+            }
         }
         io::Result::Ok(size)
     })?;
     let after = Meta::of(file)?;
     let changed = size != before.stamp.size || after.stamp != before.stamp;
     Ok(Hashed { digest: Digest(*hasher.finalize().as_bytes()), size, meta: before, changed })
+}
+
+/// Hashes the first `length` bytes of an open file, whatever it is beyond them; `None` if it has fewer.
+pub fn hash_start(file: &File, length: u64) -> io::Result<Option<Digest>> {
+    read_start(file, length, |_| Ok(()))
+}
+
+/// As [`hash_start`], and hands over the bytes piece by piece.
+pub fn read_start(
+    file: &File,
+    length: u64,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<Option<Digest>> {
+    let mut hasher = blake3::Hasher::new();
+    let whole = with_buffer(|buffer| {
+        let mut read = 0;
+        while read < length {
+            let wanted = (length - read).min(BUFFER as u64) as usize;
+            match file.read_at(&mut buffer[..wanted], read) {
+                Ok(0) => return Ok(false),
+                Ok(n) => {
+                    hasher.update(&buffer[..n]);
+                    each(&buffer[..n])?;
+                    read += n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(true)
+    })?;
+    Ok(whole.then(|| Digest(*hasher.finalize().as_bytes())))
 }
 
 /// Lends the thread's buffer out. It is taken, not borrowed, so that a reader inside a reader only costs a new one.

@@ -19,7 +19,7 @@ pub(crate) use capabilities::PROBE_CLASS;
 pub use capabilities::{Capabilities, FileSystem, Leases};
 pub use dir::Dir;
 pub use handle::open_handle;
-pub use hash::{Hashed, hash_file, read_file};
+pub use hash::{Hashed, hash_file, hash_start, read_file, read_from, read_start};
 pub use lease::{LeaseRefused, ReadLease, WriterCheck, has_writer};
 pub use list::{Listed, Listing};
 pub use meta::{FileKind, Meta, now};

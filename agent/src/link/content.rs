@@ -2,10 +2,10 @@
 //! files have a pump of their own, so that they do not hold up small ones.
 
 use super::credit::Closed;
-use super::{COPY_COST, Shared, delta};
+use super::{FRAME_COST, Shared, delta};
 use crate::core::entry::Content;
 use crate::core::path::RelPath;
-use crate::fs::read_file;
+use crate::fs::read_start;
 use crate::wire::{Message, OfferNumber, Want, encode_data};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -104,7 +104,9 @@ pub(super) fn pump(shared: &Shared, mut wanted: Requests) -> Result<(), Closed> 
         }
         // Before the peer knows of the end: it may ask again.
         shared.asked.lock().expect("no thread panics with this locked").remove(&offer);
-        shared.send(&Message::DataEnd { offer, complete: done? })?;
+        let complete = done?;
+        shared.data_credit.take(FRAME_COST)?;
+        shared.send(&Message::DataEnd { offer, complete })?;
     }
     Ok(())
 }
@@ -154,7 +156,7 @@ impl<'a> Outgoing<'a> {
                 continue;
             }
             self.flush()?;
-            self.shared.data_credit.take(piece.len() as u64).map_err(closed)?;
+            self.shared.data_credit.take(piece.len() as u64 + FRAME_COST).map_err(closed)?;
             self.shared.send_frame(encode_data(self.number, piece)).map_err(closed)?;
         }
         Ok(())
@@ -184,7 +186,7 @@ impl<'a> Outgoing<'a> {
             Run::Copy { from, length } => Message::Copy { offer, from, length },
             Run::Zeros(length) => Message::Zeros { offer, length },
         };
-        self.shared.data_credit.take(COPY_COST).map_err(closed)?;
+        self.shared.data_credit.take(FRAME_COST).map_err(closed)?;
         self.shared.send(&message).map_err(closed)
     }
 }
@@ -199,18 +201,12 @@ fn send(shared: &Shared, number: OfferNumber, path: &RelPath, content: &Content)
         return Ok(false);
     };
     let file = shared.replica.dir.open_dir(&parent)?.open_file(&name)?;
-    if file.metadata()?.len() != *size {
+    if file.metadata()?.len() < *size {
         return Ok(false);
     }
-    let mut sent = 0;
+    // What has grown since still begins with what was offered, if it is a log: the hash tells.
     let mut outgoing = Outgoing::new(shared, number);
-    let hashed = read_file(&file, |bytes| {
-        sent += bytes.len() as u64;
-        if sent > *size {
-            return Err(io::Error::other("the file grew while it was sent"));
-        }
-        outgoing.data(bytes)
-    })?;
+    let sent = read_start(&file, *size, |bytes| outgoing.data(bytes))?;
     outgoing.flush()?;
-    Ok(hashed.digest == *digest && hashed.size == *size)
+    Ok(sent == Some(*digest))
 }

@@ -65,7 +65,7 @@ struct Hashing {
     file: File,
     hasher: blake3::Hasher,
     read: u64,
-    /// No more than this is read.
+    /// No more than this is read: what has grown since may still begin with what was offered.
     most: u64,
 }
 
@@ -96,11 +96,10 @@ pub(super) fn send(
         return Ok(false);
     };
     let file = shared.replica.dir.open_dir(&parent)?.open_file(&name)?;
-    if file.metadata()?.len() != *size {
+    if file.metadata()?.len() < *size {
         return Ok(false);
     }
-    // One byte more than there should be, so that growth shows.
-    let mut reading = Hashing { file, hasher: blake3::Hasher::new(), read: 0, most: size.saturating_add(1) };
+    let mut reading = Hashing { file, hasher: blake3::Hasher::new(), read: 0, most: *size };
     let known = places(basis);
     let mut recipe = Outgoing::new(shared, number);
     for chunk in chunks(&mut reading, basis.average) {

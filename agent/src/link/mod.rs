@@ -33,13 +33,14 @@ use crate::wire::{Message, OfferNumber, encode_message};
 use bytes::Bytes;
 use credit::{Closed, Credit};
 use open_set::OpenSet;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
 
-/// What a copy within a recipe counts against the window of content, in bytes: about what it takes until it is done.
-pub(crate) const COPY_COST: u64 = 256;
+/// What a frame of content, or one that stands for content or ends it, counts against the window beside its bytes: more
+/// than it takes until it is dealt with. Without that a hostile peer could send any number of them.
+pub(crate) const FRAME_COST: u64 = 256;
 
 /// An offer that the peer has not answered.
 #[derive(Debug)]
@@ -66,6 +67,10 @@ pub(crate) struct Shared {
     /// What changes is followed; else a pass ends at some time, however much changes meanwhile.
     pub live: AtomicBool,
     pub sent: Mutex<HashMap<OfferNumber, Sent>>,
+    /// What the peer asks to be offered again.
+    pub again: Again,
+    /// The peer waits to hear that this end is at rest.
+    pub settling: AtomicBool,
     /// What the peer has asked for, and has not been sent.
     pub asked: Mutex<HashSet<OfferNumber>>,
     /// How many of those with a basis.
@@ -80,6 +85,41 @@ pub(crate) struct Shared {
     pub events: mpsc::UnboundedSender<Event>,
     compression: compress::Compression,
     out: mpsc::Sender<Bytes>,
+}
+
+/// What the end of a batch counts against the window of offers, for the same reason.
+pub(crate) const BATCH_COST: u64 = 512;
+
+/// So many paths the peer may ask for one by one; beyond that everything is offered again. Also bounds what a hostile
+/// one can make this end remember.
+const AGAIN_ONE_BY_ONE: usize = 100_000;
+
+/// Paths that are to be offered again: true with all below.
+#[derive(Debug, Default)]
+pub(crate) struct Again {
+    paths: Mutex<BTreeMap<RelPath, bool>>,
+    pub asked: Notify,
+}
+
+impl Again {
+    pub(crate) fn ask(&self, paths: Vec<(RelPath, bool)>) {
+        let mut asked = self.paths.lock().expect("no thread panics with this locked");
+        for (path, recursive) in paths {
+            *asked.entry(path).or_default() |= recursive;
+        }
+        if asked.len() > AGAIN_ONE_BY_ONE {
+            *asked = BTreeMap::from([(RelPath::root(), true)]);
+        }
+        self.asked.notify_one();
+    }
+
+    pub(crate) fn take(&self) -> BTreeMap<RelPath, bool> {
+        std::mem::take(&mut *self.paths.lock().expect("no thread panics with this locked"))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.paths.lock().expect("no thread panics with this locked").is_empty()
+    }
 }
 
 /// What has to come to rest before an end is settled.

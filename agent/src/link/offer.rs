@@ -2,13 +2,13 @@
 //! walk, so that directories go before what is in them, and deletions last ([`crate::core::order`]).
 
 use super::credit::Closed;
-use super::{Sent, Shared};
+use super::{BATCH_COST, Sent, Shared};
 use crate::archive::{ArchiveError, Snapshot};
 use crate::core::entry::{Content, Record};
 use crate::core::order::{Phase, Phases};
 use crate::core::path::RelPath;
 use crate::core::version::Sequence;
-use crate::fs::read_file;
+use crate::fs::{Dir, read_from};
 use crate::wire::{Batch, Message, Offer, OfferNumber};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -70,6 +70,8 @@ impl From<ArchiveError> for OfferError {
 struct Outgoing {
     offers: Vec<Offer>,
     size: u64,
+    /// The directory of the last file that was read: the next one is likely to lie there, too.
+    dir: Option<Dir>,
 }
 
 impl Outgoing {
@@ -140,6 +142,7 @@ impl Offerer {
         frame.send(shared)?;
         if self.next > numbered || self.first || flush {
             shared.idle.activity.fetch_add(1, Ordering::SeqCst);
+            shared.offer_credit.take(BATCH_COST)?;
             shared.send(&Message::Batch(Batch { through }))?;
             self.said = through;
             self.batches += 1;
@@ -169,7 +172,7 @@ impl Offerer {
     ) -> Result<(), OfferError> {
         let changed = snapshot.since(after, SORTED + 1)?;
         self.look_for_open(shared, &changed)?;
-        if changed.len() > SORTED {
+        if changed.len() > SORTED || again.contains_key(&RelPath::root()) {
             // So many that sorting them would grow with the tree: the archive is in order already.
             for part in [Phase::Stands, Phase::Gone] {
                 let mut phases = Phases::default();
@@ -224,7 +227,7 @@ impl Offerer {
         record: &Record,
         again: bool,
     ) -> Result<(), OfferError> {
-        let Some(offer) = self.offer(shared, path, record, again) else { return Ok(()) };
+        let Some(offer) = self.offer(shared, frame, path, record, again) else { return Ok(()) };
         let cost = offer.cost();
         if frame.size + cost > FRAME {
             frame.send(shared)?;
@@ -259,7 +262,14 @@ impl Offerer {
     }
 
     /// Makes the offer of a record; `None` if the peer need not have it.
-    fn offer(&self, shared: &Shared, path: &RelPath, record: &Record, again: bool) -> Option<Offer> {
+    fn offer(
+        &self,
+        shared: &Shared,
+        frame: &mut Outgoing,
+        path: &RelPath,
+        record: &Record,
+        again: bool,
+    ) -> Option<Offer> {
         let is_from_peer = record.from == Some(shared.peer) && !(record.computed && self.first);
         if path.is_root() || (is_from_peer && !again) || shared.leaves_out(path) {
             return None;
@@ -275,7 +285,7 @@ impl Offerer {
             Content::File { size, .. }
                 if *size <= INLINE && like.is_none() && !again && self.goes_along(shared, record) =>
             {
-                read_inline(shared, path, &entry.content)
+                read_inline(shared, &mut frame.dir, path, &entry.content)
             }
             _ => None,
         };
@@ -306,12 +316,17 @@ fn is_asked(again: &BTreeMap<RelPath, bool>, path: &RelPath) -> bool {
 
 /// Reads a small file that is about to be offered; `None` if it is no longer what the entry says. Then the peer asks for
 /// it, and learns that there is something newer.
-fn read_inline(shared: &Shared, path: &RelPath, content: &Content) -> Option<Bytes> {
+fn read_inline(shared: &Shared, last: &mut Option<Dir>, path: &RelPath, content: &Content) -> Option<Bytes> {
     let Content::File { size, digest } = content else { return None };
     let (parent, name) = path.split()?;
-    let file = shared.replica.dir.open_dir(&parent).and_then(|dir| dir.open_file(&name)).ok()?;
+    // Should the directory have been renamed since: what counts is that the bytes are the ones that are offered.
+    let dir = match last.take().filter(|dir| *dir.path() == parent) {
+        Some(dir) => dir,
+        None => shared.replica.dir.open_dir(&parent).ok()?,
+    };
+    let (file, meta) = last.insert(dir).open_file_and_look(&name).ok()?;
     let mut bytes = Vec::with_capacity(*size as usize);
-    let hashed = read_file(&file, |piece| {
+    let hashed = read_from(&file, meta, |piece| {
         // The file may have grown since; what is kept is bounded by what it should be.
         if bytes.len() as u64 + piece.len() as u64 <= INLINE {
             bytes.extend_from_slice(piece);

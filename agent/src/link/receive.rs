@@ -4,7 +4,7 @@
 use super::credit::Closed;
 use super::delta;
 use super::event;
-use super::{COPY_COST, Event, Shared};
+use super::{BATCH_COST, Event, FRAME_COST, Shared};
 use crate::archive::ArchiveError;
 use crate::core::entry::Content;
 use crate::core::order::{Phase, Phases};
@@ -178,23 +178,25 @@ impl Receiver {
                 }
             }
             Task::Batch(through) => {
+                self.give(BATCH_COST)?;
                 self.through = Some(through);
                 self.complete = self.queue.len();
             }
             Task::Data(number, bytes) => {
                 self.receive(number, |transfer, _| transfer.write(&bytes));
-                self.give_data(bytes.len() as u64)?;
+                self.give_data(bytes.len() as u64 + FRAME_COST)?;
             }
             Task::Copy { number, from, length } => {
                 let root = self.shared.replica.dir.clone();
                 self.receive(number, |transfer, path| transfer.copy(&root, path, from, length));
-                self.give_data(COPY_COST)?;
+                self.give_data(FRAME_COST)?;
             }
             Task::Zeros { number, length } => {
                 self.receive(number, |transfer, _| transfer.zeros(length));
-                self.give_data(COPY_COST)?;
+                self.give_data(FRAME_COST)?;
             }
             Task::DataEnd(number, complete) => {
+                self.give_data(FRAME_COST)?;
                 if self.deltas.remove(&number) {
                     self.sign();
                 }

@@ -8,7 +8,7 @@ use super::offer::{OfferError, Offerer};
 use super::open_set::OpenSet;
 use super::receive::{ReceiveError, Receiver, Task, sign};
 use super::streams::{Allowance, Counters, Frames, OUT_QUEUE, write};
-use super::{COPY_COST, Event, Idle, Shared};
+use super::{Again, BATCH_COST, Event, FRAME_COST, Idle, Shared};
 use crate::archive::ArchiveError;
 use crate::core::entry::AttributeMask;
 use crate::core::filter::{Filter, FilterError};
@@ -21,7 +21,7 @@ use crate::replica::scan::{ScanError, ScanReport};
 use crate::replica::{Replica, Severity};
 use crate::transport::{Connection, Writer};
 use crate::wire::{Capability, Frame, Hello, Message, Start, Welcome, WireError};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
@@ -145,7 +145,6 @@ enum Command {
         after: Option<Sequence>,
         empty: bool,
     },
-    Again(Vec<(RelPath, bool)>),
     /// The local tree has been scanned: what the archive says can be offered.
     Scanned,
     /// Carry out what was planned.
@@ -395,6 +394,8 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         open: RwLock::new(OpenSet::load(&snapshot, peer)?),
         live: AtomicBool::new(false),
         sent: Mutex::new(HashMap::new()),
+        again: Again::default(),
+        settling: AtomicBool::new(false),
         asked: Mutex::default(),
         bases: AtomicUsize::new(0),
         offer_credit: Credit::new(OFFER_WINDOW),
@@ -507,7 +508,7 @@ fn dispatch(
     };
     let message = match frame {
         Frame::Data(offer, bytes) => {
-            allowance.data += bytes.len() as u64;
+            allowance.data += bytes.len() as u64 + FRAME_COST;
             allowance.check()?;
             to_receiver(Task::Data(offer, bytes));
             return Ok(());
@@ -520,18 +521,26 @@ fn dispatch(
             allowance.check()?;
             to_receiver(Task::Offers(offers));
         }
-        Message::Batch(batch) => to_receiver(Task::Batch(batch.through)),
+        Message::Batch(batch) => {
+            allowance.offers += BATCH_COST;
+            allowance.check()?;
+            to_receiver(Task::Batch(batch.through));
+        }
         Message::Copy { offer, from, length } => {
-            allowance.data += COPY_COST;
+            allowance.data += FRAME_COST;
             allowance.check()?;
             to_receiver(Task::Copy { number: offer, from, length });
         }
         Message::Zeros { offer, length } => {
-            allowance.data += COPY_COST;
+            allowance.data += FRAME_COST;
             allowance.check()?;
             to_receiver(Task::Zeros { number: offer, length });
         }
-        Message::DataEnd { offer, complete } => to_receiver(Task::DataEnd(offer, complete)),
+        Message::DataEnd { offer, complete } => {
+            allowance.data += FRAME_COST;
+            allowance.check()?;
+            to_receiver(Task::DataEnd(offer, complete));
+        }
         Message::Verdicts(verdicts) => {
             verdicts.into_iter().for_each(|(number, verdict)| shared.answered(number, verdict));
         }
@@ -544,7 +553,10 @@ fn dispatch(
             }
         }
         Message::Position { after, empty } => to_offerer(Command::Begin { after, empty }),
-        Message::Again(paths) => to_offerer(Command::Again(paths)),
+        Message::Again(paths) => {
+            shared.idle.offering.store(true, Ordering::SeqCst);
+            shared.again.ask(paths);
+        }
         Message::Start(start) => {
             // At once, and not by the driver: what follows in the stream is already meant so.
             shared.plan.store(start == Start::Plan, Ordering::SeqCst);
@@ -554,7 +566,12 @@ fn dispatch(
             to_driver(Control::Start(start));
         }
         Message::Problems(problems) => to_driver(Control::Problems(problems)),
-        Message::Settle(number) => to_driver(Control::Settle(number)),
+        Message::Settle(number) => {
+            if shared.settling.swap(true, Ordering::SeqCst) {
+                return Err(LinkError::Protocol("it asks to settle before it was answered"));
+            }
+            to_driver(Control::Settle(number));
+        }
         Message::Settled(number) => to_driver(Control::Settled(number)),
         Message::Halt(why) => to_driver(Control::Halt(why)),
         Message::Capture(text) => to_driver(Control::Capture(text)),
@@ -609,7 +626,6 @@ async fn offering(
 ) {
     let mut head = shared.replica.head();
     let mut offerer: Option<Offerer> = None;
-    let mut again: BTreeMap<RelPath, bool> = BTreeMap::new();
     // Both have to be known: from where the peer wants it, and what there is.
     let mut position = None;
     let mut scanned = false;
@@ -629,13 +645,9 @@ async fn offering(
                     position = Some((after, empty));
                 }
                 Some(Command::Scanned) => scanned = true,
-                Some(Command::Again(paths)) => {
-                    for (path, recursive) in paths {
-                        *again.entry(path).or_default() |= recursive;
-                    }
-                }
                 Some(Command::Execute) => {}
             },
+            () = shared.again.asked.notified() => {}
             changed = head.changed(), if started => if changed.is_err() { return },
             () = tokio::time::sleep(LAZY_BATCH), if lags => flush = true,
         }
@@ -649,7 +661,7 @@ async fn offering(
         if let Some(mut working) = offerer.take() {
             head.mark_unchanged();
             let sharing = shared.clone();
-            let ask = std::mem::take(&mut again);
+            let ask = shared.again.take();
             let done = tokio::task::spawn_blocking(move || {
                 let result = working.batch(&sharing, ask, flush);
                 (working, result)
@@ -668,10 +680,11 @@ async fn offering(
                 return;
             }
         }
-        if commands.is_empty() && offerer.is_some() {
+        let nothing_new = || commands.is_empty() && shared.again.is_empty();
+        if nothing_new() && offerer.is_some() {
             shared.idle.offering.store(false, Ordering::SeqCst);
-            // A command that came in between has set it, and will be dealt with.
-            if !commands.is_empty() {
+            // What came in between has set it, and will be dealt with.
+            if !nothing_new() {
                 shared.idle.offering.store(true, Ordering::SeqCst);
             }
         }
@@ -810,6 +823,7 @@ impl Session {
                 let shared = self.shared.clone();
                 self.tasks.spawn(async move {
                     shared.until_idle().await;
+                    shared.settling.store(false, Ordering::SeqCst);
                     let _ = shared.send_async(&Message::Settled(number)).await;
                 });
                 Ok(())

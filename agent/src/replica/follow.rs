@@ -18,6 +18,8 @@ const QUIET: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a path rests that changed while it was looked at.
 const AGAIN: Duration = Duration::from_millis(50);
+/// When a file that grows all the time is looked at again, at the latest.
+const GROWS: Duration = Duration::from_secs(1);
 /// After how long a path is looked at again that could not be read.
 const TROUBLE: Duration = Duration::from_secs(5);
 /// When a file is looked at again that somebody has open for writing, and after twice as long each time: stores to a
@@ -232,6 +234,9 @@ fn hint(
 fn note(dirty: &mut DirtySet, report: &ScanReport, now: Duration) {
     for path in &report.again {
         dirty.add(path.clone(), Look { recursive: true, written: true }, now, AGAIN, PATIENCE);
+    }
+    for path in &report.grows {
+        dirty.later(path.clone(), Look { recursive: false, written: true }, now + GROWS);
     }
     for problem in &report.problems {
         if problem.severity == super::Severity::Failed {

@@ -15,6 +15,7 @@ mod open;
 pub mod owners;
 mod ownership;
 mod recover;
+mod restless;
 pub mod scan;
 
 pub use busy::{Busy, Held};

@@ -4,6 +4,7 @@ use super::busy::Busy;
 use super::commit::Committer;
 use super::gone::Gone;
 use super::owners::Accounts;
+use super::restless::Restless;
 use crate::archive::{Archive, ArchiveError, Durable, Opened, RootIdentity};
 use crate::core::entry::Digest;
 use crate::core::filter::Filter;
@@ -82,6 +83,8 @@ pub struct Replica {
     suspected: Notify,
     /// Contents that were found deleted lately.
     pub(super) gone: Mutex<Gone>,
+    /// Files that change whenever they are read.
+    pub(super) restless: Restless,
     /// Deletions that were found lately.
     pub(super) spate: Mutex<Spate>,
     pub(super) started: Instant,
@@ -152,6 +155,7 @@ impl Replica {
             suspects: Mutex::default(),
             suspected: Notify::new(),
             gone: Mutex::default(),
+            restless: Restless::default(),
             spate: Mutex::default(),
             started: Instant::now(),
         })

@@ -8,13 +8,14 @@
 use super::apply::dir_stamp;
 use super::findings::{Finding, Problem, Seen, Severity, What, Written};
 use super::open::identity;
+use super::restless::PutOff;
 use super::{OpenError, Replica};
 use crate::archive::{ArchiveError, Durable, Snapshot};
 pub use crate::core::dirty::Look;
 use crate::core::entry::{Content, Kind, Record, Stamp};
 use crate::core::guard::{self, Guard, Spate};
 use crate::core::path::{Name, RelPath};
-use crate::fs::{Dir, FileKind, Meta, WriterCheck, hash_file, now};
+use crate::fs::{Dir, FileKind, Meta, WriterCheck, now, read_from};
 use crate::options::{FastCheck, SymbolicLinks};
 use rayon::{Scope, ThreadPool};
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,6 +77,8 @@ pub struct ScanReport {
     pub problems: Vec<Problem>,
     /// Paths that changed while they were looked at: to be looked at again.
     pub again: Vec<RelPath>,
+    /// Files that grow all the time, and were taken as they were a moment ago.
+    pub grows: Vec<RelPath>,
 }
 
 impl ScanReport {
@@ -92,6 +95,7 @@ enum Report {
     Deletion(Finding),
     Problem(Problem),
     Again(RelPath),
+    Grows(RelPath),
     Fatal(ArchiveError),
 }
 
@@ -271,6 +275,7 @@ impl Replica {
                 Report::Deletion(finding) => deletions.push(finding),
                 Report::Problem(problem) => into.problems.push(problem),
                 Report::Again(path) => into.again.push(path),
+                Report::Grows(path) => into.grows.push(path),
                 // The threads are drained to the end, so that none blocks on a full queue.
                 Report::Fatal(error) => failure = Some(error),
             }
@@ -645,22 +650,23 @@ impl<'a> Walk<'a> {
         {
             return None;
         }
-        let hashed = match dir.open_file(name).and_then(|file| hash_file(&file)) {
-            Ok(hashed) => hashed,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                self.say(Report::Again(path.clone()));
-                return None;
-            }
-            Err(e) => {
-                self.problem(path, Severity::Failed, format!("cannot read it: {e}"));
-                return None;
-            }
-        };
+        let hashed =
+            match dir.open_file_and_look(name).and_then(|(file, meta)| read_from(&file, meta, |_| Ok(()))) {
+                Ok(hashed) => hashed,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    self.say(Report::Again(path.clone()));
+                    return None;
+                }
+                Err(e) => {
+                    self.problem(path, Severity::Failed, format!("cannot read it: {e}"));
+                    return None;
+                }
+            };
         self.hashed.fetch_add(hashed.size, Ordering::Relaxed);
         if hashed.changed {
-            self.say(Report::Again(path.clone()));
-            return None;
+            return self.changes(dir, name, path);
         }
+        self.replica.restless.quiet(path);
         // A store to a mapping may change the file and none of its times: while somebody can make one, no stamp vouches
         // for the content. A scan of everything meets too many files to ask for each.
         let open = look.written
@@ -672,6 +678,27 @@ impl<'a> Walk<'a> {
             mtime: hashed.meta.stamp.mtime,
             stamp: (!racy).then_some(hashed.meta.stamp),
         })
+    }
+
+    /// A file changed while it was read.
+    fn changes(&self, dir: &Dir, name: &Name, path: &RelPath) -> Option<Seen> {
+        match self.replica.restless.changed(dir, name, path) {
+            PutOff::Again => self.say(Report::Again(path.clone())),
+            PutOff::Report => {
+                let why = "changes all the time: it is taken over when it is quiet";
+                self.problem(path, Severity::Failed, why);
+            }
+            PutOff::Start(start) => {
+                self.say(Report::Grows(path.clone()));
+                return Some(Seen {
+                    content: Content::File { size: start.size, digest: start.digest },
+                    attributes: start.meta.attributes,
+                    mtime: start.meta.stamp.mtime,
+                    stamp: None,
+                });
+            }
+        }
+        None
     }
 
     /// Returns whether the file on disk is still the one of the record.

@@ -46,16 +46,21 @@ impl Wanted {
     /// is set only along with its owner, a set-group-id bit only along with its group: without, what was harmless
     /// there would here run as whoever happens to own the file.
     pub(super) fn apply(&self, handle: impl AsFd + Copy) -> io::Result<(Meta, Refused)> {
-        if self.uid.is_some() || self.gid.is_some() {
+        let mut meta = Meta::of(handle)?;
+        let now = self.compare(&meta);
+        if now.uid || now.gid {
             self.set_owner(handle)?;
+            meta = Meta::of(handle)?;
         }
-        let meta = Meta::of(handle)?;
         if let Some(mode) = self.mode
             && meta.kind != FileKind::Symlink
+            && self.safe_mode(mode, &meta) != meta.attributes.mode
         {
             tolerate(attributes::set_mode(handle, self.safe_mode(mode, &meta)))?;
         }
-        if let Some(mtime) = self.mtime {
+        if let Some(mtime) = self.mtime
+            && mtime != meta.stamp.mtime
+        {
             tolerate(attributes::set_mtime(handle, mtime))?;
         }
         let meta = Meta::of(handle)?;

@@ -90,8 +90,7 @@ impl Committer {
 
     /// Returns what the file system of `dir` can do. Tried once for each file system.
     pub fn capabilities(&self, dir: &Dir) -> io::Result<Capabilities> {
-        let meta = dir.self_stat()?;
-        let key = (meta.stamp.dev, meta.mount);
+        let key = dir.file_system()?;
         let known = self.capabilities.read().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
         if let Some(known) = known {
             return Ok(known);

@@ -48,6 +48,8 @@ pub struct Staged {
     /// What is set if the caller wants nothing else.
     default_mode: u16,
     mode_is_set: bool,
+    /// How it looked when its attributes had been set, as long as nothing was written since.
+    seen: Option<Meta>,
 }
 
 #[derive(Debug)]
@@ -93,6 +95,7 @@ impl Committer {
             ends_in_hole: false,
             default_mode: most & !self.umask,
             mode_is_set: false,
+            seen: None,
         }
     }
 }
@@ -111,6 +114,7 @@ fn new_file(dir: &Dir) -> rustix::io::Result<(File, Option<Name>)> {
 impl Staged {
     /// Writes the next bytes of a file. Long runs of zeros take no space.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), CommitError> {
+        self.seen = None;
         for piece in bytes.chunks(ZEROS.len()) {
             let is_hole = piece.len() >= HOLE_MIN && *piece == ZEROS[..piece.len()];
             let done = match &self.what {
@@ -132,6 +136,7 @@ impl Staged {
             return false;
         }
         self.length = file.metadata().map_or(0, |meta| meta.len());
+        self.seen = None;
         true
     }
 
@@ -161,8 +166,10 @@ impl Staged {
         }
         // Before the mtime is set, which a change of length moves.
         self.finish()?;
-        let (_, refused) = wanted.apply(self.as_fd()).map_err(|e| self.error("set the attributes of", e))?;
+        let (meta, refused) =
+            wanted.apply(self.as_fd()).map_err(|e| self.error("set the attributes of", e))?;
         self.mode_is_set = true;
+        self.seen = Some(meta);
         Ok(refused)
     }
 
@@ -197,7 +204,8 @@ impl Staged {
         if !self.mode_is_set {
             self.set(&Wanted::default())?;
         }
-        self.meta()
+        // Whatever else was done to it since makes a difference afterwards, and the stamp is not trusted.
+        self.seen.map_or_else(|| self.meta(), Ok)
     }
 
     /// Returns the reserved name, and gives it one if it has none.
