@@ -1,7 +1,7 @@
 //! How content gets to the other side: what has to be sent, and what is there already.
 
 use serde_json::Value;
-use vfsync_tests::{Outcome, assert_same, over_both_links};
+use vfsync_tests::{Outcome, assert_same, over_both_links, terminal::Terminal};
 
 /// Bytes that nothing makes smaller, the same each time.
 fn noise(seed: u64, length: usize) -> Vec<u8> {
@@ -196,4 +196,20 @@ fn a_log_that_grows_all_the_time_is_carried_over_as_it_grows() {
         stop.store(true, Ordering::Relaxed);
         assert!(grown.is_some(), "the other side still has {} bytes", there().len());
     });
+}
+
+#[test]
+fn a_terminal_shows_how_far_it_has_come_and_nothing_else_does() {
+    let pair = vfsync_tests::Pair::over_ssh();
+    pair.first.file("f", noise(16, 2_000_000));
+    let sync = || pair.sync().args(["-bwlimit", "1M"]);
+    let mut terminal = Terminal::start(sync());
+    terminal.shows("paths looked at").shows("of 1 files").shows("left");
+    terminal.end().code(0);
+    pair.first.file("f", noise(17, 2_000_000));
+    sync().run().code(0).tells_not("of 1 files");
+    pair.first.file("f", noise(18, 2_000_000));
+    let mut terminal = Terminal::start(sync().arg("-terse"));
+    terminal.shows("f");
+    assert!(!terminal.end().code(0).stdout.contains("of 1 files"));
 }

@@ -13,8 +13,12 @@ use crate::replica::Replica;
 use crate::wire::Start;
 use anyhow::{Context, Result};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
+
+/// How often it is shown how far the work has come.
+const PROGRESS: Duration = Duration::from_millis(100);
 
 /// Makes the passes that were asked for.
 pub async fn run(args: SyncArgs) -> Result<ExitStatus> {
@@ -104,7 +108,9 @@ async fn pass(options: &Options, reporter: &Reporter) -> Result<ExitStatus> {
     let names: Vec<String> = options.roots.iter().map(ToString::to_string).collect();
     reporter.start(&names.join(" and "));
     let teller = Teller::new(reporter, leading == 0);
-    let mut pass = Pass { options, reporter, replica: &replica, teller, told, began };
+    let mut tick = tokio::time::interval(PROGRESS);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut pass = Pass { options, reporter, replica: &replica, teller, told, began, tick };
     let result = pass.run(&mut connected).await;
     connected.end().await;
     drop(pass);
@@ -120,6 +126,8 @@ struct Pass<'a> {
     teller: Teller<'a>,
     told: mpsc::UnboundedReceiver<Event>,
     began: Instant,
+    /// When a person wants to see how far it has come.
+    tick: Interval,
 }
 
 impl Pass<'_> {
@@ -168,10 +176,22 @@ impl Pass<'_> {
 
     /// Starts both ends and waits until they are at rest.
     async fn go(&mut self, session: &mut Session, start: Start) -> Result<(), LinkError> {
+        let ended = self.go_on(session, start).await;
+        self.reporter.end_progress();
+        ended
+    }
+
+    async fn go_on(&mut self, session: &mut Session, start: Start) -> Result<(), LinkError> {
         session.start(start).await?;
         if start != Start::Execute {
             let scanning = self.replica.clone();
-            let scanned = tokio::task::spawn_blocking(move || scanning.scan_until_quiet()).await;
+            let mut scan = tokio::task::spawn_blocking(move || scanning.scan_until_quiet());
+            let scanned = loop {
+                tokio::select! {
+                    scanned = &mut scan => break scanned,
+                    _ = self.tick.tick() => self.reporter.progress(&self.replica.tally.count()),
+                }
+            };
             let report = scanned.map_err(|e| LinkError::Died(e.to_string()))??;
             session.report(report, false).await?;
             session.scanned().await?;
@@ -183,6 +203,7 @@ impl Pass<'_> {
                 tokio::select! {
                     settled = &mut settling => break settled,
                     Some(event) = self.told.recv() => self.teller.event(event),
+                    _ = self.tick.tick() => self.reporter.progress(&self.replica.tally.count()),
                 }
             }
         };

@@ -62,6 +62,7 @@ impl ToPumps {
                 return Err("it asks twice for the same content, or for more than it may");
             }
         }
+        shared.replica.tally.expect(1, size);
         let pump = if size > LARGE { &self.large } else { &self.small };
         let _ = pump.send(want);
         Ok(())
@@ -105,6 +106,7 @@ pub(super) fn pump(shared: &Shared, mut wanted: Requests) -> Result<(), Closed> 
         // Before the peer knows of the end: it may ask again.
         shared.asked.lock().expect("no thread panics with this locked").remove(&offer);
         let complete = done?;
+        shared.replica.tally.finish(1, 0);
         shared.data_credit.take(FRAME_COST)?;
         shared.send(&Message::DataEnd { offer, complete })?;
     }
@@ -158,6 +160,7 @@ impl<'a> Outgoing<'a> {
             self.flush()?;
             self.shared.data_credit.take(piece.len() as u64 + FRAME_COST).map_err(closed)?;
             self.shared.send_frame(encode_data(self.number, piece)).map_err(closed)?;
+            self.shared.replica.tally.finish(0, piece.len() as u64);
         }
         Ok(())
     }
@@ -181,11 +184,12 @@ impl<'a> Outgoing<'a> {
         if !still_wanted {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let message = match std::mem::replace(&mut self.run, Run::None) {
+        let (message, length) = match std::mem::replace(&mut self.run, Run::None) {
             Run::None => return Ok(()),
-            Run::Copy { from, length } => Message::Copy { offer, from, length },
-            Run::Zeros(length) => Message::Zeros { offer, length },
+            Run::Copy { from, length } => (Message::Copy { offer, from, length }, length),
+            Run::Zeros(length) => (Message::Zeros { offer, length }, length),
         };
+        self.shared.replica.tally.finish(0, length);
         self.shared.data_credit.take(FRAME_COST).map_err(closed)?;
         self.shared.send(&message).map_err(closed)
     }

@@ -47,6 +47,8 @@ pub(crate) const FRAME_COST: u64 = 256;
 pub(crate) struct Sent {
     pub path: RelPath,
     pub entry: Entry,
+    /// How many bytes of content went along, if any did.
+    pub inline: Option<u64>,
 }
 
 /// What the parts of one end share.
@@ -205,6 +207,9 @@ impl Shared {
     /// Takes the answer to an offer of ours, and tells what it means.
     pub(crate) fn answered(&self, number: OfferNumber, verdict: crate::wire::Verdict) {
         let sent = self.sent.lock().expect("no thread panics with this locked").remove(&number);
+        if let Some(bytes) = sent.as_ref().and_then(|sent| sent.inline) {
+            self.replica.tally.finish(1, bytes);
+        }
         if let Some(sent) = sent
             && let Some(event) =
                 event::of_verdict(&sent.path, &sent.entry, None, verdict, Side::Remote, self.is_plan())

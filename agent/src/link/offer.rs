@@ -237,7 +237,11 @@ impl Offerer {
             frame.send(shared)?;
             shared.offer_credit.take(cost)?;
         }
-        let sent = Sent { path: offer.path.clone(), entry: offer.entry.clone() };
+        let inline = offer.content.as_ref().map(|content| content.len() as u64);
+        if let Some(bytes) = inline {
+            shared.replica.tally.expect(1, bytes);
+        }
+        let sent = Sent { path: offer.path.clone(), entry: offer.entry.clone(), inline };
         shared.sent.lock().expect("no thread panics with this locked").insert(OfferNumber(self.next), sent);
         self.next += 1;
         frame.size += cost;

@@ -163,6 +163,9 @@ impl Receiver {
                         self.flush()?;
                         self.paths.insert(offer.path.clone());
                     }
+                    if let Some(content) = &offer.content {
+                        self.shared.replica.tally.expect(1, content.len() as u64);
+                    }
                     let number = OfferNumber(self.next);
                     self.next += 1;
                     self.queued_bytes += offer.cost();
@@ -183,16 +186,16 @@ impl Receiver {
                 self.complete = self.queue.len();
             }
             Task::Data(number, bytes) => {
-                self.receive(number, |transfer, _| transfer.write(&bytes));
+                self.receive(number, bytes.len() as u64, |transfer, _| transfer.write(&bytes));
                 self.give_data(bytes.len() as u64 + FRAME_COST)?;
             }
             Task::Copy { number, from, length } => {
                 let root = self.shared.replica.dir.clone();
-                self.receive(number, |transfer, path| transfer.copy(&root, path, from, length));
+                self.receive(number, length, |transfer, path| transfer.copy(&root, path, from, length));
                 self.give_data(FRAME_COST)?;
             }
             Task::Zeros { number, length } => {
-                self.receive(number, |transfer, _| transfer.zeros(length));
+                self.receive(number, length, |transfer, _| transfer.zeros(length));
                 self.give_data(FRAME_COST)?;
             }
             Task::DataEnd(number, complete) => {
@@ -213,6 +216,7 @@ impl Receiver {
     fn receive(
         &mut self,
         number: OfferNumber,
+        bytes: u64,
         add: impl FnOnce(&mut Transfer, &RelPath) -> Result<(), String>,
     ) {
         let Some(Waiting { incoming, transfer, .. }) = self.wanted.get_mut(&number) else { return };
@@ -222,6 +226,7 @@ impl Receiver {
         {
             *transfer = Some(Err(why));
         }
+        self.shared.replica.tally.finish(0, bytes);
     }
 
     fn give_data(&self, bytes: u64) -> Result<(), Closed> {
@@ -292,8 +297,11 @@ impl Receiver {
             self.paths.remove(incoming.path());
         });
         let cost: u64 = chunk.iter_mut().map(Incoming::take_cost).sum();
+        let contents = chunk.iter().filter_map(Incoming::inline);
+        let (files, bytes) = contents.fold((0, 0), |(files, bytes), length| (files + 1, bytes + length));
         self.queued_bytes = self.queue.iter().map(Incoming::cost).sum();
         let held = self.decide(chunk, complete, position)?;
+        self.shared.replica.tally.finish(files, bytes);
         let withheld = std::mem::take(&mut self.withheld);
         self.give(cost.saturating_sub(withheld))?;
         let progress = held.len() < n;
@@ -420,6 +428,9 @@ impl Receiver {
             }
             let cost = incoming.base_cost();
             self.withheld += cost;
+            if let Content::File { size, .. } = incoming.entry().content {
+                self.shared.replica.tally.expect(1, size);
+            }
             // Until it has come, this end is not at rest.
             self.shared.idle.receiving.fetch_add(1, Ordering::SeqCst);
             self.wanted_paths.insert(incoming.path().clone(), offer);
@@ -451,6 +462,7 @@ impl Receiver {
             return Ok(());
         };
         self.wanted_paths.remove(incoming.path());
+        self.shared.replica.tally.finish(1, 0);
         let transfer = transfer.unwrap_or_else(|| self.applier.transfer(&incoming));
         let result = match transfer {
             Err(why) => Err(why),

@@ -6,6 +6,7 @@ mod ask;
 mod human;
 mod json;
 mod logfile;
+mod progress;
 mod reporter;
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,11 @@
 
 use super::human::{self, Dress};
 use super::json;
+use super::progress::Progress;
 use super::{ConflictReport, Item, ItemResult, LogFile, Planned, Resolved, Summary};
 use crate::core::escaped::{Escaped, EscapedLines};
 use crate::options::{CommandOptions, Verbosity};
+use crate::replica::Count;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -33,6 +35,8 @@ impl Style {
 pub struct Reporter {
     style: Style,
     dress: Dress,
+    /// Standard error is a terminal, and people want to be told.
+    shows_progress: bool,
     sinks: Mutex<Sinks>,
 }
 
@@ -40,6 +44,9 @@ struct Sinks {
     out: Option<Box<dyn Write + Send>>,
     err: Box<dyn Write + Send>,
     log: Option<LogFile>,
+    progress: Option<Progress>,
+    /// What is to be printed above the progress.
+    pending: String,
 }
 
 impl Reporter {
@@ -50,7 +57,9 @@ impl Reporter {
             None if io::stdout().is_terminal() && !style.json => Dress::Colored,
             Some(false) | None => Dress::Plain,
         };
-        Reporter::to(style, dress, log, Box::new(io::stdout()), Box::new(io::stderr()))
+        let shows_progress = style.verbosity == Verbosity::Normal && io::stderr().is_terminal();
+        let reporter = Reporter::to(style, dress, log, Box::new(io::stdout()), Box::new(io::stderr()));
+        Reporter { shows_progress, ..reporter }
     }
 
     pub(super) fn to(
@@ -60,7 +69,8 @@ impl Reporter {
         out: Box<dyn Write + Send>,
         err: Box<dyn Write + Send>,
     ) -> Reporter {
-        Reporter { style, dress, sinks: Mutex::new(Sinks { out: Some(out), err, log }) }
+        let sinks = Sinks { out: Some(out), err, log, progress: None, pending: String::new() };
+        Reporter { style, dress, shows_progress: false, sinks: Mutex::new(sinks) }
     }
 
     fn sinks(&self) -> MutexGuard<'_, Sinks> {
@@ -71,6 +81,26 @@ impl Reporter {
     /// Notes in the log file that a pass begins.
     pub fn start(&self, what: &str) {
         self.sinks().log(|log| log.start(what));
+    }
+
+    /// Shows how far the work has come, if somebody is looking at a terminal. To be called a few times a second, until
+    /// [`Reporter::end_progress`].
+    pub fn progress(&self, count: &Count) {
+        if !self.shows_progress {
+            return;
+        }
+        let mut sinks = self.sinks();
+        sinks.progress.get_or_insert_with(Progress::new).show(count);
+        sinks.print_pending();
+    }
+
+    /// Takes the progress away.
+    pub fn end_progress(&self) {
+        let mut sinks = self.sinks();
+        sinks.print_pending();
+        if let Some(progress) = sinks.progress.take() {
+            progress.end();
+        }
     }
 
     /// Prints an outcome.
@@ -155,7 +185,29 @@ impl Sinks {
         if style.json { self.err(line) } else { self.out(line) }
     }
 
+    /// Prints what was kept back while the progress is shown.
+    fn print_pending(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.is_empty() {
+            return;
+        }
+        match self.progress.take() {
+            None => self.out_now(&pending),
+            Some(progress) => {
+                progress.above(|| self.out_now(&pending));
+                self.progress = Some(progress);
+            }
+        }
+    }
+
     fn out(&mut self, line: &str) {
+        match self.progress {
+            Some(_) => self.pending.push_str(line),
+            None => self.out_now(line),
+        }
+    }
+
+    fn out_now(&mut self, line: &str) {
         let Some(out) = &mut self.out else { return };
         if let Err(e) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
             self.out = None;
@@ -166,6 +218,17 @@ impl Sinks {
     }
 
     fn err(&mut self, line: &str) {
+        self.print_pending();
+        match self.progress.take() {
+            None => self.err_now(line),
+            Some(progress) => {
+                progress.above(|| self.err_now(line));
+                self.progress = Some(progress);
+            }
+        }
+    }
+
+    fn err_now(&mut self, line: &str) {
         // There is nowhere left to say that standard error is gone.
         let _ = self.err.write_all(line.as_bytes());
     }

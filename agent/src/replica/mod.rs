@@ -17,7 +17,9 @@ mod ownership;
 mod recover;
 mod restless;
 pub mod scan;
+mod tally;
 
 pub use busy::{Busy, Held};
 pub use findings::{Problem, Severity};
 pub use open::{OpenError, Replica, boot_id, identity, inodes_up};
+pub use tally::{Count, Tally};

@@ -5,6 +5,7 @@ use super::commit::Committer;
 use super::gone::Gone;
 use super::owners::Accounts;
 use super::restless::Restless;
+use super::tally::Tally;
 use crate::archive::{Archive, ArchiveError, Durable, Opened, RootIdentity};
 use crate::core::entry::Digest;
 use crate::core::filter::Filter;
@@ -69,6 +70,8 @@ pub struct Replica {
     pub committer: Committer,
     /// The users and groups of this host.
     pub(super) accounts: Accounts,
+    /// How far scans and transfers have come.
+    pub tally: Tally,
     /// What commits hold.
     pub busy: Busy,
     /// Device numbers in the archive are of this boot, and mean the same as now.
@@ -147,6 +150,7 @@ impl Replica {
             own,
             committer,
             accounts: Accounts::system(),
+            tally: Tally::default(),
             busy: Busy::default(),
             same_boot,
             head,

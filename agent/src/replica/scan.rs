@@ -524,6 +524,7 @@ impl<'a> Walk<'a> {
         look: Look,
     ) {
         self.looked.fetch_add(1, Ordering::Relaxed);
+        self.replica.tally.look();
         let meta = match dir.stat(name) {
             Ok(Some(meta)) => meta,
             Ok(None) => {
@@ -663,6 +664,7 @@ impl<'a> Walk<'a> {
                 }
             };
         self.hashed.fetch_add(hashed.size, Ordering::Relaxed);
+        self.replica.tally.hash(hashed.size);
         if hashed.changed {
             return self.changes(dir, name, path);
         }

@@ -66,6 +66,11 @@ impl Incoming {
         self.offer.path.as_bytes().len() as u64 + BASE_COST
     }
 
+    /// Returns how many bytes of content came along, if any did.
+    pub fn inline(&self) -> Option<u64> {
+        self.offer.content.as_ref().map(|content| content.len() as u64)
+    }
+
     /// Returns whether its content is best asked for as a recipe over what stands here.
     pub fn has_basis(&self) -> bool {
         self.has_basis
