@@ -10,6 +10,8 @@ pub struct Environment {
     pub state_dir: Option<PathBuf>,
     /// Where Unison keeps profiles; `None` if there is no home.
     pub unison_dir: Option<PathBuf>,
+    /// Where the configuration of the daemon is; `None` if there is no home.
+    pub config: Option<PathBuf>,
     /// Whether colours are unwanted everywhere.
     pub no_color: bool,
 }
@@ -26,13 +28,21 @@ impl Environment {
         // The XDG specification has relative values ignored.
         let xdg_state = dir("XDG_STATE_HOME").filter(|path| path.is_absolute());
         let home = dir("HOME");
+        let xdg_config = dir("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
         let of_user = || xdg_state.or_else(|| Some(home.as_ref()?.join(".local/state")));
         let state_dir = dir("VFSYNC_STATE_DIR").or_else(|| match is_root {
             true => Some("/var/lib/vfsync".into()),
             false => of_user().map(|state| state.join("vfsync")),
         });
+        let config = dir("VFSYNC_CONFIG").or_else(|| match is_root {
+            true => Some("/etc/vfsync/vfsync.toml".into()),
+            false => {
+                let below = xdg_config.or_else(|| Some(home.as_ref()?.join(".config")));
+                below.map(|config| config.join("vfsync/vfsync.toml"))
+            }
+        });
         let unison_dir = dir("UNISON").or_else(|| Some(home.as_ref()?.join(".unison")));
-        Environment { state_dir, unison_dir, no_color: set("NO_COLOR").is_some() }
+        Environment { state_dir, unison_dir, config, no_color: set("NO_COLOR").is_some() }
     }
 }
 
@@ -57,6 +67,10 @@ mod tests {
         );
         assert_eq!(state(&[("VFSYNC_STATE_DIR", "/v"), ("HOME", "/h")], true).as_deref(), Some("/v"));
         assert_eq!(state(&[("VFSYNC_STATE_DIR", "")], false), None);
+        let config = |vars, is_root| read(vars, is_root).config.map(|p| p.display().to_string());
+        assert_eq!(config(&[("HOME", "/root")], true).as_deref(), Some("/etc/vfsync/vfsync.toml"));
+        assert_eq!(config(&[("HOME", "/h")], false).as_deref(), Some("/h/.config/vfsync/vfsync.toml"));
+        assert_eq!(config(&[("VFSYNC_CONFIG", "/c"), ("HOME", "/h")], true).as_deref(), Some("/c"));
         let unison = read(&[("HOME", "/h"), ("UNISON", "/u"), ("NO_COLOR", "1")], false);
         assert_eq!((unison.unison_dir, unison.no_color), (Some("/u".into()), true));
     }

@@ -28,11 +28,15 @@ pub fn init(default: LogLevel, color: Option<bool>) {
         }
         None => EnvFilter::new(default),
     };
-    let started = tracing_subscriber::fmt()
+    let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(color.unwrap_or_else(|| std::io::stderr().is_terminal()))
-        .try_init();
+        .with_ansi(color.unwrap_or_else(|| std::io::stderr().is_terminal()));
+    // The journal has times of its own.
+    let started = match std::env::var_os("JOURNAL_STREAM") {
+        Some(_) => logging.without_time().with_target(false).try_init(),
+        None => logging.try_init(),
+    };
     // It is only refused when it was started before, which is what is wanted.
     drop(started);
 }

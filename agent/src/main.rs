@@ -18,7 +18,8 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, environment: &Environment) -> ExitStatus {
-    logging::init(LogLevel::Warnings, environment.no_color.then_some(false));
+    let level = if matches!(command, Command::Daemon(_)) { LogLevel::Batches } else { LogLevel::Warnings };
+    logging::init(level, environment.no_color.then_some(false));
     raise_file_limit();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -27,7 +28,7 @@ fn run(command: Command, environment: &Environment) -> ExitStatus {
             return ExitStatus::Nothing;
         }
     };
-    let result = runtime.block_on(dispatch(command));
+    let result = runtime.block_on(dispatch(command, environment));
     // A thread that still waits for a disk or a peer does not keep the process.
     runtime.shutdown_background();
     result.unwrap_or_else(|error| {
@@ -36,10 +37,12 @@ fn run(command: Command, environment: &Environment) -> ExitStatus {
     })
 }
 
-async fn dispatch(command: Command) -> anyhow::Result<ExitStatus> {
+async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result<ExitStatus> {
     match command {
         Command::Sync(args) => cmd::sync::run(args).await,
         Command::Live(args) => cmd::live::run(args).await,
+        Command::Daemon(args) => cmd::daemon::run(args, environment).await,
+        Command::Ask(args) => cmd::ask::run(args).await,
         Command::Watch(args) => cmd::watch::run(args).await,
         Command::Serve(args) => cmd::serve::run(args).await,
         Command::Doctor(args) => cmd::doctor::run(args).await,

@@ -7,6 +7,7 @@
 
 pub mod binary;
 pub mod coverage;
+pub mod daemon;
 pub mod live;
 pub mod mount;
 pub mod operations;
@@ -21,6 +22,7 @@ pub mod tree;
 pub mod watching;
 pub mod writer;
 
+pub use daemon::Daemon;
 pub use live::Live;
 pub use outcome::Outcome;
 pub use pair::{Link, Pair};

@@ -61,7 +61,7 @@ impl Live {
     }
 
     /// Interrupts it as Ctrl-C does and waits for its end.
-    pub fn interrupt(mut self) -> Outcome {
+    pub fn interrupt(self) -> Outcome {
         self.running.signal(Signal::INT);
         self.running.end()
     }

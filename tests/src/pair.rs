@@ -59,6 +59,11 @@ impl Pair {
         }
     }
 
+    /// Returns whether both roots are paths of this host.
+    pub fn is_local(&self) -> bool {
+        matches!(self.link, Link::Local)
+    }
+
     /// Returns the folder that holds all of the pair. Files of the test may lie there too.
     pub fn home(&self) -> Tree {
         Tree::new(self.home.path())
@@ -112,6 +117,27 @@ impl Pair {
         }
     }
 
+    /// Returns the `[defaults]` of a configuration with what the link needs.
+    pub fn defaults(&self) -> String {
+        match &self.link {
+            Link::Local => "[defaults]\n".to_owned(),
+            Link::Ssh(sshd) => {
+                let ssh = xtask::sshd::kit().dir().join("bin/ssh");
+                format!(
+                    "[defaults]\nsshcmd = '{}'\nsshargs = '{}'\nservercmd = '{}'\n",
+                    ssh.display(),
+                    sshd.ssh_args(),
+                    self.server_command()
+                )
+            }
+        }
+    }
+
+    /// Returns a `[[sync]]` for both roots.
+    pub fn block(&self) -> String {
+        block(&self.first_root(), &[&self.second_root()])
+    }
+
     /// Returns vfsync in the pair's environment, without arguments.
     pub fn vfsync(&self) -> Vfsync {
         Vfsync::new()
@@ -157,6 +183,12 @@ impl Pair {
             .filter(|&pid| process::executable(pid).is_some_and(|exe| same_file(&exe, binary)))
             .collect()
     }
+}
+
+/// Returns a `[[sync]]` for these roots.
+pub fn block(root: &str, peers: &[&str]) -> String {
+    let peers: Vec<String> = peers.iter().map(|peer| format!("'{peer}'")).collect();
+    format!("[[sync]]\nroot = '{root}'\npeers = [{}]\n", peers.join(", "))
 }
 
 fn same_file(first: &std::path::Path, second: &std::path::Path) -> bool {

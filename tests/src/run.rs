@@ -97,7 +97,7 @@ impl Running {
     }
 
     /// Sends it a signal.
-    pub fn signal(&mut self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         // Not yet awaited, so the number is still its own.
         process::signal(self.pid(), signal);
     }

@@ -181,6 +181,24 @@ impl Snapshot {
         }))
     }
 
+    /// Returns the paths that are open towards any peer, with the peer.
+    ///
+    /// # Errors
+    /// When the archive fails.
+    pub fn all_open(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<(ReplicaId, RelPath, Open), ArchiveError>> + '_, ArchiveError>
+    {
+        let rows = self.open.range::<(u64, &[u8])>(..)?;
+        Ok(rows.map(|row| {
+            let (key, value) = row?;
+            let (peer, path_key) = key.value();
+            let path = path(path_key).ok_or(ArchiveError::Damaged("a key is no path"))?;
+            let open = without_format(value.value());
+            Ok((ReplicaId(peer), path, open.ok_or(ArchiveError::Damaged("an open path cannot be read"))?))
+        }))
+    }
+
     /// Returns why a path is open towards a peer.
     pub fn open_at(&self, peer: ReplicaId, path: &RelPath) -> Result<Option<Open>, ArchiveError> {
         Ok(self.open.get((peer.0, &key(path)[..]))?.and_then(|v| without_format(v.value())))

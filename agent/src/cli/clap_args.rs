@@ -10,7 +10,7 @@ use std::time::Duration;
 /// How every command ends, and what it reads.
 pub(super) const ENDING: &str = "Exit status: 0 everything is in step (live, watch: ended by a signal or in time), 1 some \
     paths were skipped or are in conflict, 2 some paths failed, 3 nothing could be done (doctor: something necessary is \
-    missing).\nEnvironment: VFSYNC_STATE_DIR, VFSYNC_LOG (a tracing filter), NO_COLOR, UNISON.";
+    missing).\nEnvironment: VFSYNC_STATE_DIR, VFSYNC_CONFIG, VFSYNC_LOG (a tracing filter), NO_COLOR, UNISON.";
 
 #[derive(Parser)]
 #[command(name = "vfsync", version, about, max_term_width = 110, propagate_version = true)]
@@ -28,6 +28,18 @@ pub(super) enum CliCommand {
     Sync(OptionsArgs),
     /// Keep trees the same: one pass, then follow changes until interrupted
     Live(OptionsArgs),
+    /// Keep everything that the configuration names the same, as a service
+    Daemon(CliDaemon),
+    /// Show how the links and replicas of a running daemon or `live` stand
+    Status(CliAsk),
+    /// List what both sides have changed
+    Conflicts(CliAsk),
+    /// Wait until everything that happened before is on the peers, or say what is not
+    Flush(CliFlush),
+    /// Stop, and hold nothing of a root open: it can be unmounted
+    Pause(CliNamed),
+    /// Go on after a pause; let through what a guard has halted, as it was shown
+    Resume(CliNamed),
     /// Print what changes under some paths
     Watch(CliWatch),
     /// Be the far end of a link, over standard input and output
@@ -41,6 +53,44 @@ pub(super) enum CliCommand {
         /// Of this command
         command: Option<String>,
     },
+}
+
+#[derive(clap::Args)]
+pub(super) struct CliDaemon {
+    /// The configuration [default: /etc/vfsync/vfsync.toml, or ~/.config/vfsync/vfsync.toml without root]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub(super) struct CliAsk {
+    /// One JSON object a line
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Where the archives of the running process lie
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub(super) struct CliFlush {
+    /// Only what is at or below this path
+    #[arg(value_name = "PATH")]
+    pub(super) path: Option<PathBuf>,
+    /// Wait no longer than this many seconds
+    #[arg(long, value_name = "S", value_parser = seconds, default_value = "60")]
+    pub(super) timeout: Duration,
+    #[command(flatten)]
+    pub(super) asking: CliAsk,
+}
+
+#[derive(clap::Args)]
+pub(super) struct CliNamed {
+    /// A root, a peer, or the name of a block [default: everything]
+    #[arg(value_name = "WHAT")]
+    pub(super) what: Option<String>,
+    #[command(flatten)]
+    pub(super) asking: CliAsk,
 }
 
 #[derive(clap::Args)]

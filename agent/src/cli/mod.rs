@@ -13,7 +13,7 @@ use crate::options::{CaptureChoice, OptionError, Options, Repeat, RootsWanted, S
 use crate::profile::ProfileError;
 use crate::roots::{Root, RootError};
 use clap::{CommandFactory, FromArgMatches};
-use clap_args::{Cli, CliCommand, CliWatch, ENDING};
+use clap_args::{Cli, CliAsk, CliCommand, CliDaemon, CliFlush, CliNamed, CliWatch, ENDING};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -26,6 +26,10 @@ pub enum Command {
     Sync(SyncArgs),
     /// One pass, then follow changes.
     Live(LiveArgs),
+    /// Keep everything that the configuration names the same.
+    Daemon(DaemonArgs),
+    /// Ask the processes that keep replicas.
+    Ask(AskArgs),
     /// Print what changes.
     Watch(WatchArgs),
     /// Be the far end of a link.
@@ -50,6 +54,50 @@ pub struct SyncArgs {
 pub struct LiveArgs {
     /// What is wanted; two roots or more.
     pub options: Options,
+}
+
+/// What `vfsync daemon` needs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct DaemonArgs {
+    /// The configuration.
+    pub config: PathBuf,
+}
+
+/// What the commands need that talk to a running process.
+#[derive(Debug, PartialEq)]
+pub struct AskArgs {
+    /// What is asked.
+    pub asked: Asked,
+    /// Whether to print JSON lines.
+    pub json: bool,
+    /// Where its socket lies.
+    pub state_dir: PathBuf,
+}
+
+/// What is asked of a running process.
+#[derive(Debug, PartialEq)]
+pub enum Asked {
+    /// How everything stands.
+    Status,
+    /// What both sides have changed.
+    Conflicts,
+    /// Wait until everything is on the peers.
+    Flush {
+        /// Only what is at or below this.
+        path: Option<PathBuf>,
+        /// How long at the most.
+        timeout: Duration,
+    },
+    /// Stop, and hold nothing open.
+    Pause {
+        /// A root or a block.
+        what: Option<String>,
+    },
+    /// Go on.
+    Resume {
+        /// A root or a block.
+        what: Option<String>,
+    },
 }
 
 /// What `vfsync watch` needs.
@@ -107,6 +155,9 @@ pub enum UsageError {
     /// Two roots and no command.
     #[error("no command is given; for one pass over both roots write `vfsync sync {}`", Escaped(.0.as_encoded_bytes()))]
     NoCommand(OsString),
+    /// The configuration has to be somewhere, and where is not known.
+    #[error("there is no HOME to look for a configuration in: say where it is with --config")]
+    NoConfig,
     /// A command that is to come.
     #[error("this version of vfsync has no command `{0}` yet; `vfsync --help` lists those it has")]
     Later(&'static str),
@@ -160,8 +211,7 @@ pub fn parse(
 
 /// Answers what is no command: one that is to come, or roots and options where the command should stand.
 fn check_command(args: &[OsString]) -> Result<(), UsageError> {
-    const LATER: [&str; 9] =
-        ["daemon", "cron", "status", "conflicts", "resolve", "flush", "pause", "resume", "top"];
+    const LATER: [&str; 3] = ["cron", "resolve", "top"];
     let Some(first) = args.get(1) else { return Ok(()) };
     if let Some(later) = LATER.iter().find(|later| first == **later) {
         return Err(UsageError::Later(later));
@@ -185,6 +235,17 @@ fn resolve(command: CliCommand, environment: &Environment) -> Result<Command, Us
         CliCommand::Live(args) => {
             Command::Live(LiveArgs { options: for_live(args.options(RootsWanted::Star, environment)?)? })
         }
+        CliCommand::Daemon(CliDaemon { config }) => {
+            let config = config.or_else(|| environment.config.clone()).ok_or(UsageError::NoConfig)?;
+            Command::Daemon(DaemonArgs { config })
+        }
+        CliCommand::Status(args) => ask(Asked::Status, args, environment)?,
+        CliCommand::Conflicts(args) => ask(Asked::Conflicts, args, environment)?,
+        CliCommand::Flush(CliFlush { path, timeout, asking }) => {
+            ask(Asked::Flush { path, timeout }, asking, environment)?
+        }
+        CliCommand::Pause(CliNamed { what, asking }) => ask(Asked::Pause { what }, asking, environment)?,
+        CliCommand::Resume(CliNamed { what, asking }) => ask(Asked::Resume { what }, asking, environment)?,
         CliCommand::Watch(CliWatch { paths, json, timeout, exec, capture }) => {
             Command::Watch(WatchArgs { paths, json, timeout, exec, capture })
         }
@@ -201,6 +262,12 @@ fn resolve(command: CliCommand, environment: &Environment) -> Result<Command, Us
         CliCommand::Completions { shell } => Command::Completions(shell),
         CliCommand::Man { command } => Command::Man(command),
     })
+}
+
+fn ask(asked: Asked, args: CliAsk, environment: &Environment) -> Result<Command, UsageError> {
+    let state_dir =
+        args.state_dir.or_else(|| environment.state_dir.clone()).ok_or(OptionError::NoStateDir)?;
+    Ok(Command::Ask(AskArgs { asked, json: args.json, state_dir }))
 }
 
 /// Refuses what contradicts following changes, and says what is of no use for it.

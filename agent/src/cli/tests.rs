@@ -3,7 +3,7 @@ use crate::options::{FastCheck, Repeat};
 use std::path::Path;
 
 fn environment() -> Environment {
-    Environment { state_dir: Some("/state".into()), unison_dir: None, no_color: false }
+    Environment { state_dir: Some("/state".into()), unison_dir: None, config: None, no_color: false }
 }
 
 fn parsed(args: &[&str]) -> Result<Command, UsageError> {
@@ -89,7 +89,11 @@ fn roots_without_a_command_are_pointed_to_sync() {
         let error = parsed(args).unwrap_err();
         assert!(matches!(&error, UsageError::Clap(_)) && error.to_string().contains("'sync'"), "{error}");
     }
-    assert!(matches!(parsed(&["daemon", "--config", "x"]), Err(UsageError::Later("daemon"))));
+    assert!(matches!(parsed(&["top", "--config", "x"]), Err(UsageError::Later("top"))));
+    assert!(
+        matches!(parsed(&["daemon", "-config", "x"]), Ok(Command::Daemon(args)) if args.config == Path::new("x"))
+    );
+    assert!(matches!(parsed(&["daemon"]), Err(UsageError::NoConfig)));
 }
 
 #[test]

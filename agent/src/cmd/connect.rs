@@ -3,8 +3,8 @@
 use super::serve::{self, Place};
 use crate::link::session::Session;
 use crate::link::{LinkError, Setup, initiate};
-use crate::options::Options;
-use crate::roots::Root;
+use crate::options::{Options, SshOptions};
+use crate::roots::{RemoteRoot, Root};
 use crate::transport::{self, Connection, SshLink, SshTarget, greet_as_initiator};
 use anyhow::{Context, Result, bail};
 use std::os::unix::ffi::OsStrExt;
@@ -84,21 +84,7 @@ fn lies_in(inner: &Path, outer: &Path) -> bool {
 /// With what failed, on which host, and what to do.
 pub async fn reach(options: &Options, root: &Root) -> Result<Reached> {
     match root {
-        Root::Remote(remote) => {
-            let target =
-                SshTarget { user: remote.user.clone(), host: remote.host.clone(), port: remote.port };
-            let ssh = transport::SshOptions {
-                sshcmd: options.ssh.command.clone(),
-                sshargs: options.ssh.args.clone(),
-                servercmd: options.ssh.server_command.clone(),
-                ..transport::SshOptions::default()
-            };
-            let link = transport::dial(&target, &ssh).await?;
-            let connection = link.open_channel(&[]).await?;
-            let (connection, greeting) = greet_as_initiator(connection).await?;
-            tracing::debug!(peer = link.peer(), version = greeting.theirs.program, "the far end answers");
-            Ok(Reached { connection, host: Some(link), root: remote.path.as_os_str().as_bytes().to_vec() })
-        }
+        Root::Remote(remote) => reach_host(&options.ssh, remote).await,
         Root::Local(path) => {
             let (here, there) = transport::local::pair("this host", path.display().to_string());
             let place = Place { state_dir: options.command.state_dir.clone(), pinned: None };
@@ -107,11 +93,35 @@ pub async fn reach(options: &Options, root: &Root) -> Result<Reached> {
                     tracing::debug!(error = format!("{error:#}"), "the local far end has ended");
                 }
             });
-            let (connection, _) = greet_as_initiator(here).await?;
-            let absolute = std::path::absolute(path).with_context(|| format!("{}", path.display()))?;
-            Ok(Reached { connection, host: None, root: absolute.as_os_str().as_bytes().to_vec() })
+            reached_here(here, path).await
         }
     }
+}
+
+/// Reaches a root on another host.
+///
+/// # Errors
+/// With what failed, on which host, and what to do.
+pub async fn reach_host(ssh: &SshOptions, remote: &RemoteRoot) -> Result<Reached> {
+    let target = SshTarget { user: remote.user.clone(), host: remote.host.clone(), port: remote.port };
+    let ssh = transport::SshOptions {
+        sshcmd: ssh.command.clone(),
+        sshargs: ssh.args.clone(),
+        servercmd: ssh.server_command.clone(),
+        ..transport::SshOptions::default()
+    };
+    let link = transport::dial(&target, &ssh).await?;
+    let connection = link.open_channel(&[]).await?;
+    let (connection, greeting) = greet_as_initiator(connection).await?;
+    tracing::debug!(peer = link.peer(), version = greeting.theirs.program, "the far end answers");
+    Ok(Reached { connection, host: Some(link), root: remote.path.as_os_str().as_bytes().to_vec() })
+}
+
+/// Makes a root of this host, whose end answers at `connection`, a reached one.
+pub async fn reached_here(connection: Connection, path: &Path) -> Result<Reached> {
+    let (connection, _) = greet_as_initiator(connection).await?;
+    let absolute = std::path::absolute(path).with_context(|| format!("{}", path.display()))?;
+    Ok(Reached { connection, host: None, root: absolute.as_os_str().as_bytes().to_vec() })
 }
 
 impl Reached {

@@ -1,10 +1,11 @@
 //! The commands: each puts the parts together.
 
-mod capture;
-mod connect;
+pub mod ask;
+pub(crate) mod connect;
+pub mod daemon;
 pub mod doctor;
 pub mod live;
 pub mod serve;
 pub mod sync;
-mod tell;
+pub(crate) mod tell;
 pub mod watch;

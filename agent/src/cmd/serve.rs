@@ -1,9 +1,9 @@
 //! `vfsync serve`: the far end of a link. The same code answers for a second root on this host.
 
 use crate::archive::ArchiveError;
-use crate::capture::Capture;
 use crate::cli::ServeArgs;
 use crate::core::filter::Filter;
+use crate::daemon::hub::Hub;
 use crate::exit::ExitStatus;
 use crate::link::session::{Next, Session, scan_filter};
 use crate::link::{Event, LinkError, accept};
@@ -124,7 +124,7 @@ pub fn notices(replica: &Replica) -> Vec<String> {
 }
 
 /// Refuses a root that is the one of the end that dials, or lies one in the other: both ends can be on one host.
-fn check_apart(from: &Whereabouts, asked: &Path) -> Result<()> {
+pub fn check_apart(from: &Whereabouts, asked: &Path) -> Result<()> {
     // A root that cannot be resolved gets its own error when it is opened.
     let Ok(here) = asked.canonicalize() else { return Ok(()) };
     if crate::replica::boot_id() != from.host {
@@ -145,7 +145,11 @@ fn check_apart(from: &Whereabouts, asked: &Path) -> Result<()> {
     Ok(())
 }
 
-fn check_pinned(asked: &Path, pinned: &Path) -> Result<()> {
+/// Refuses a root that lies outside of the one that this end serves.
+///
+/// # Errors
+/// When it does, or one of the two cannot be resolved.
+pub fn check_pinned(asked: &Path, pinned: &Path) -> Result<()> {
     let resolve = |path: &Path| path.canonicalize().with_context(|| format!("the root {}", path.display()));
     let (asked, pinned) = (resolve(asked)?, resolve(pinned)?);
     if !asked.starts_with(&pinned) {
@@ -168,6 +172,8 @@ type Following = JoinHandle<Result<std::convert::Infallible, FollowError>>;
 /// Does what the end that dials says.
 async fn drive(mut session: Session, replica: &Arc<Replica>, choice: CaptureChoice) -> Result<()> {
     let mut following: Option<Following> = None;
+    // Capture lasts as long as this does.
+    let mut hub: Option<Hub> = None;
     let result = loop {
         let next = tokio::select! {
             next = session.next() => next,
@@ -187,10 +193,11 @@ async fn drive(mut session: Session, replica: &Arc<Replica>, choice: CaptureChoi
             continue;
         }
         if start == Start::Live && following.is_none() {
-            let (capture, said) = open_capture(choice, &replica.root).await;
-            session.tell_capture(format!("far end: {said}")).await;
+            let share = hub.get_or_insert_with(Hub::new).watch(&replica.root, choice).await;
+            session.tell_capture(format!("far end: {}", share.said)).await;
             let (tell, mut told) = mpsc::unbounded_channel();
-            following = Some(tokio::spawn(follow(replica.clone(), capture, 0, tell)));
+            let facts = Arc::default();
+            following = Some(tokio::spawn(follow(replica.clone(), share.hints, facts, tell)));
             tokio::spawn(async move { while told.recv().await.is_some() {} });
         }
         let scanning = replica.clone();
@@ -225,9 +232,4 @@ async fn ended(following: &mut Option<Following>) -> FollowError {
             Err(error) => FollowError::Died(error.to_string()),
         },
     }
-}
-
-/// Opens capture for one root. Without it everything is looked at periodically; what is said tells which.
-pub async fn open_capture(choice: CaptureChoice, root: &Path) -> (Option<Capture>, String) {
-    super::capture::open(choice, root).await
 }

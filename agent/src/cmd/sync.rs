@@ -48,13 +48,15 @@ pub async fn run(args: SyncArgs) -> Result<ExitStatus> {
 
 /// Returns what prints for these options.
 pub(super) fn reporter(options: &Options) -> Result<Reporter> {
-    let log = match &options.command.logfile {
-        Some(path) => Some(
-            LogFile::open(path).with_context(|| format!("cannot open the log file {}", path.display()))?,
-        ),
-        None => None,
+    Ok(Reporter::new(Style::of(&options.command), log_file(options)?))
+}
+
+/// Opens the log file that these options name, if they do.
+pub(super) fn log_file(options: &Options) -> Result<Option<LogFile>> {
+    let open = |path: &std::path::PathBuf| {
+        LogFile::open(path).with_context(|| format!("cannot open the log file {}", path.display()))
     };
-    Ok(Reporter::new(Style::of(&options.command), log))
+    options.command.logfile.as_ref().map(open).transpose()
 }
 
 /// Connects, says so, and ends.

@@ -105,6 +105,11 @@ impl DirtySet {
         taken
     }
 
+    /// Returns how many paths are dirty; one, if everything is.
+    pub fn len(&self) -> usize {
+        self.paths.len() + usize::from(self.everything.is_some())
+    }
+
     /// Returns whether nothing is dirty.
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty() && self.everything.is_none()

@@ -14,6 +14,7 @@ mod content;
 pub mod credit;
 mod delta;
 mod event;
+mod gauge;
 mod offer;
 pub mod open_set;
 mod receive;
@@ -21,6 +22,7 @@ pub mod session;
 mod streams;
 
 pub use event::{Event, Outcome, describe};
+pub use gauge::{Backlog, Gauge};
 pub use session::{Accepted, LinkError, Setup, Totals, accept, initiate};
 
 use crate::core::entry::Entry;
@@ -49,6 +51,7 @@ pub(crate) struct Sent {
     pub entry: Entry,
     /// How many bytes of content went along, if any did.
     pub inline: Option<u64>,
+    pub sequence: Sequence,
 }
 
 /// What the parts of one end share.
@@ -77,6 +80,8 @@ pub(crate) struct Shared {
     pub asked: Mutex<HashSet<OfferNumber>>,
     /// How many of those with a basis.
     pub bases: AtomicUsize,
+    /// What the peer did not take of it, and why.
+    pub refused: Mutex<BTreeMap<RelPath, String>>,
     pub offer_credit: Credit,
     pub data_credit: Credit,
     /// Everything up to this number of ours is offered, or being offered from a snapshot.
@@ -209,6 +214,9 @@ impl Shared {
         let sent = self.sent.lock().expect("no thread panics with this locked").remove(&number);
         if let Some(bytes) = sent.as_ref().and_then(|sent| sent.inline) {
             self.replica.tally.finish(1, bytes);
+        }
+        if let Some(sent) = &sent {
+            gauge::note(self, &sent.path, &verdict);
         }
         if let Some(sent) = sent
             && let Some(event) =

@@ -241,7 +241,8 @@ impl Offerer {
         if let Some(bytes) = inline {
             shared.replica.tally.expect(1, bytes);
         }
-        let sent = Sent { path: offer.path.clone(), entry: offer.entry.clone(), inline };
+        let sequence = record.sequence;
+        let sent = Sent { path: offer.path.clone(), entry: offer.entry.clone(), inline, sequence };
         shared.sent.lock().expect("no thread panics with this locked").insert(OfferNumber(self.next), sent);
         self.next += 1;
         frame.size += cost;

@@ -51,6 +51,11 @@ impl OpenSet {
         self.paths.get(path)
     }
 
+    /// Returns all of them, in the order of the paths.
+    pub fn iter(&self) -> impl Iterator<Item = (&RelPath, &Open)> {
+        self.paths.iter()
+    }
+
     /// Returns all of them, for asking the peer to offer them again.
     pub fn all(&self) -> Vec<(RelPath, bool)> {
         self.paths.iter().map(|(path, open)| (path.clone(), open.recursive)).collect()

@@ -8,7 +8,7 @@ use super::offer::{OfferError, Offerer};
 use super::open_set::OpenSet;
 use super::receive::{ReceiveError, Receiver, Task, sign};
 use super::streams::{Allowance, Counters, Frames, OUT_QUEUE, write};
-use super::{Again, BATCH_COST, Event, FRAME_COST, Idle, Shared};
+use super::{Again, BATCH_COST, Event, FRAME_COST, Gauge, Idle, Shared};
 use crate::archive::ArchiveError;
 use crate::core::entry::AttributeMask;
 use crate::core::filter::{Filter, FilterError};
@@ -398,6 +398,7 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         settling: AtomicBool::new(false),
         asked: Mutex::default(),
         bases: AtomicUsize::new(0),
+        refused: Mutex::default(),
         offer_credit: Credit::new(OFFER_WINDOW),
         data_credit: Credit::new(DATA_WINDOW),
         offered_through: AtomicU64::new(0),
@@ -707,6 +708,16 @@ impl Session {
             sent: self.counters.sent.load(Ordering::Relaxed),
             received: self.counters.received.load(Ordering::Relaxed),
         }
+    }
+
+    /// Returns what tells how the session stands, as long as it lasts.
+    pub fn gauge(&self) -> Gauge {
+        Gauge::new(&self.shared, self.counters.clone())
+    }
+
+    /// Returns the replica at the other end.
+    pub fn peer(&self) -> ReplicaId {
+        self.shared.peer
     }
 
     /// Says what to do, from the end that dials.

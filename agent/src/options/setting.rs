@@ -20,6 +20,15 @@ pub enum Origin {
         /// The line, from 1.
         line: usize,
     },
+    /// In the configuration.
+    Config {
+        /// The file.
+        path: Arc<Path>,
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1, in characters.
+        column: usize,
+    },
 }
 
 /// How an option is named to the person who wrote it there: `option -perms`, or `x.prf:12: perms`.
@@ -36,6 +45,10 @@ impl fmt::Display for At<'_> {
                     Escaped(path.as_os_str().as_encoded_bytes()),
                     Escaped(self.1.as_bytes())
                 )
+            }
+            Origin::Config { path, line, column } => {
+                let path = Escaped(path.as_os_str().as_encoded_bytes());
+                write!(f, "{path}:{line}:{column}: option {}", Escaped(self.1.as_bytes()))
             }
         }
     }

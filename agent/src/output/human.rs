@@ -161,7 +161,7 @@ pub(super) fn summary(summary: &Summary, how: Dress) -> String {
 }
 
 /// A number of bytes in the largest unit that leaves it above one.
-fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut scaled = bytes as f64;
     let mut unit = 0;

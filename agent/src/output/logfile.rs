@@ -25,6 +25,12 @@ impl LogFile {
         Ok(LogFile { path: path.to_path_buf(), file })
     }
 
+    /// Opens it again under its name, which may have been given to another file: logs are rotated so.
+    pub fn reopen(&mut self) -> io::Result<()> {
+        *self = LogFile::open(&self.path)?;
+        Ok(())
+    }
+
     /// Returns where the file lies.
     pub fn path(&self) -> &Path {
         &self.path

@@ -12,6 +12,7 @@ mod reporter;
 mod tests;
 
 pub use ask::{Answer, AskError, proceed};
+pub use human::size;
 pub use logfile::LogFile;
 pub use reporter::{Reporter, Style};
 

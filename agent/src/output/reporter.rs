@@ -103,6 +103,11 @@ impl Reporter {
         }
     }
 
+    /// Opens the log file again under its name: what it was may have been rotated away.
+    pub fn reopen(&self) {
+        self.sinks().log(LogFile::reopen);
+    }
+
     /// Prints an outcome.
     pub fn item(&self, item: &Item) {
         let mut sinks = self.sinks();

@@ -2,15 +2,19 @@
 
 use super::Replica;
 use super::scan::{Look, ScanError, ScanReport};
-use crate::capture::{Capture, CaptureError, Event, EventKind};
+use super::{Problem, Severity};
+use crate::archive::ArchiveError;
+use crate::capture::{Event, EventKind};
 use crate::core::dirty::DirtySet;
 use crate::core::path::RelPath;
+use crate::core::version::Sequence;
 use crate::fs::WriterCheck;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// How long a file that is being written may rest before it is looked at; a file that was closed is looked at at once.
 const QUIET: Duration = Duration::from_millis(20);
@@ -32,6 +36,91 @@ const MOST_WRITERS: usize = 10_000;
 /// How often everything is looked at where capture sees nothing, or not everything.
 const RESCAN: Duration = Duration::from_secs(60);
 
+/// How often what changes under the looks of [`Hint::Settle`] is looked at again.
+const SETTLING: u32 = 5;
+/// So many problems are kept in mind.
+const MOST_PROBLEMS: usize = 10_000;
+
+/// What following goes by.
+#[derive(Debug)]
+pub enum Hint {
+    /// Capture has seen something below this root.
+    Events {
+        /// What.
+        events: Vec<Event>,
+        /// The room that they take in the queue, where it is bounded.
+        room: Option<OwnedSemaphorePermit>,
+    },
+    /// Capture sees everything from now on (`None`); or it does not, for this reason, and everything is looked at once
+    /// a minute.
+    Blind(Option<String>),
+    /// Look at everything that waits to be looked at, and tell.
+    Settle(oneshot::Sender<Settled>),
+}
+
+/// The archive tells what was there when it was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Up to this number.
+    pub head: Sequence,
+    /// Except here: it could not be read, or did not keep still.
+    pub left: Vec<(RelPath, String)>,
+}
+
+/// What can be told of a replica that is followed.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// Hints that came.
+    pub events: AtomicU64,
+    /// Times when hints were lost.
+    pub lost: AtomicU64,
+    /// Looks at everything, because of a loss or because nothing captures.
+    pub rescans: AtomicU64,
+    /// Paths that wait to be looked at.
+    pub waiting: AtomicU64,
+    problems: Mutex<BTreeMap<RelPath, Problem>>,
+}
+
+impl Facts {
+    fn problems_mut(&self) -> MutexGuard<'_, BTreeMap<RelPath, Problem>> {
+        self.problems.lock().expect("no thread panics with this locked")
+    }
+
+    /// Returns what the last look at each path could not deal with.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.problems_mut().values().cloned().collect()
+    }
+
+    /// Takes the problems of a look at everything.
+    pub fn looked_at_everything(&self, report: &ScanReport) {
+        self.problems_mut().clear();
+        self.found(report);
+    }
+
+    fn looked_at(&self, looks: &BTreeMap<RelPath, Look>, report: &ScanReport) {
+        {
+            let mut problems = self.problems_mut();
+            if !problems.is_empty() {
+                let seen = |path: &RelPath| {
+                    looks.contains_key(path)
+                        || path.ancestors().any(|above| looks.get(&above).is_some_and(|look| look.recursive))
+                };
+                problems.retain(|path, _| !seen(path));
+            }
+        }
+        self.found(report);
+    }
+
+    fn found(&self, report: &ScanReport) {
+        let mut problems = self.problems_mut();
+        for problem in &report.problems {
+            if problems.len() < MOST_PROBLEMS || problems.contains_key(&problem.path) {
+                problems.insert(problem.path.clone(), problem.clone());
+            }
+        }
+    }
+}
+
 /// What following tells.
 #[derive(Debug)]
 pub enum Followed {
@@ -42,8 +131,8 @@ pub enum Followed {
         /// Why everything was looked at; `None` for dirty paths.
         rescan: Option<String>,
     },
-    /// Capture broke; everything is looked at periodically from now on.
-    CaptureLost(CaptureError),
+    /// Capture broke, for this reason; everything is looked at periodically from now on.
+    CaptureLost(String),
 }
 
 /// Why following ended.
@@ -60,66 +149,199 @@ pub enum FollowError {
     Died(String),
 }
 
-/// Keeps the archive of a replica in step with its tree, until something fails. `root` is the replica's place among the
-/// roots of the capture.
+/// Keeps the archive of a replica in step with its tree, until something fails. `facts` is what others may look at.
 ///
 /// # Errors
 /// Always: why it ended.
 pub async fn follow(
     replica: Arc<Replica>,
-    mut capture: Option<Capture>,
-    root: usize,
+    hints: mpsc::Receiver<Hint>,
+    facts: Arc<Facts>,
     tell: mpsc::UnboundedSender<Followed>,
 ) -> Result<std::convert::Infallible, FollowError> {
-    let mut dirty = DirtySet::default();
-    let mut writers = Writers::new();
-    let started = Instant::now();
-    let clock = || started.elapsed();
-    let mut rescan_at = Instant::now() + RESCAN;
-    loop {
-        let due = dirty.next_due().map(|due| started + due);
-        let writers_due = writers.values().map(|(due, _)| *due).min();
-        let periodic = capture.is_none();
-        tokio::select! {
-            events = next(&mut capture) => match events {
-                Ok(events) => hint(&replica, &mut dirty, &mut writers, &events, root, clock()),
-                Err(error) => {
-                    dirty.everything("capture has stopped working");
-                    capture = None;
-                    tell.send(Followed::CaptureLost(error)).map_err(|_| FollowError::Done)?;
-                }
-            },
-            suspects = replica.suspects() => {
-                suspects.into_iter().for_each(|p| dirty.add(p, written(), clock(), AGAIN, PATIENCE));
-            }
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
-            () = sleep_until(started + writers_due.unwrap_or_default()), if writers_due.is_some() => {
-                for path in still_written(&replica, &mut writers, clock()).await? {
-                    dirty.add(path, written(), clock(), Duration::ZERO, PATIENCE);
-                }
-            }
-            () = sleep_until(rescan_at), if periodic => dirty.everything("there is no capture"),
-        }
-        if let Some(why) = dirty.take_everything() {
-            rescan_at = Instant::now() + RESCAN;
-            let report = scan(&replica, |replica| replica.scan_all()).await?;
-            note(&mut dirty, &report, clock());
-            tell.send(Followed::Scanned { report, rescan: Some(why) }).map_err(|_| FollowError::Done)?;
-            continue;
-        }
-        let now_due = dirty.take_due(clock());
-        if !now_due.is_empty() {
-            let report = scan(&replica, move |replica| replica.scan_dirty(&now_due)).await?;
-            note(&mut dirty, &report, clock());
-            tell.send(Followed::Scanned { report, rescan: None }).map_err(|_| FollowError::Done)?;
-        }
-    }
+    let mut following = Following {
+        replica,
+        facts,
+        tell,
+        dirty: DirtySet::default(),
+        writers: Writers::new(),
+        started: Instant::now(),
+        rescan_at: Instant::now() + RESCAN,
+        blind: None,
+        first: true,
+    };
+    following.run(hints).await
 }
 
-async fn next(capture: &mut Option<Capture>) -> Result<Vec<Event>, CaptureError> {
-    match capture {
-        Some(capture) => capture.next().await,
-        None => std::future::pending().await,
+/// A replica that is being followed.
+struct Following {
+    replica: Arc<Replica>,
+    facts: Arc<Facts>,
+    tell: mpsc::UnboundedSender<Followed>,
+    dirty: DirtySet,
+    writers: Writers,
+    started: Instant,
+    rescan_at: Instant,
+    /// Why capture does not see everything, if so.
+    blind: Option<String>,
+    /// No hint has come yet.
+    first: bool,
+}
+
+impl Following {
+    fn clock(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    async fn run(
+        &mut self,
+        mut hints: mpsc::Receiver<Hint>,
+    ) -> Result<std::convert::Infallible, FollowError> {
+        let replica = self.replica.clone();
+        let mut open = true;
+        loop {
+            let due = self.dirty.next_due().map(|due| self.started + due);
+            let writers_due = self.writers.values().map(|(due, _)| *due).min();
+            let mut asked = None;
+            tokio::select! {
+                hint = hints.recv(), if open => match hint {
+                    // What has come meanwhile goes along: looking costs more than listening.
+                    Some(hint) => asked = self.take_all(hint, &mut hints)?,
+                    None => {
+                        open = false;
+                        self.blind.get_or_insert_with(|| "there is no capture".to_owned());
+                    }
+                },
+                suspects = replica.suspects() => {
+                    let now = self.clock();
+                    suspects.into_iter().for_each(|p| self.dirty.add(p, written(), now, AGAIN, PATIENCE));
+                }
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+                () = sleep_until(self.started + writers_due.unwrap_or_default()), if writers_due.is_some() => {
+                    let now = self.clock();
+                    for path in still_written(&replica, &mut self.writers, now).await? {
+                        self.dirty.add(path, written(), now, Duration::ZERO, PATIENCE);
+                    }
+                }
+                () = sleep_until(self.rescan_at), if self.blind.is_some() => {
+                    let why = self.blind.clone().unwrap_or_default();
+                    self.dirty.everything(&why);
+                }
+            }
+            match asked {
+                Some(tell) => {
+                    let settled = self.settle().await?;
+                    // Who asked may have gone.
+                    let _ = tell.send(settled);
+                }
+                None => {
+                    let now_due = self.dirty.take_due(self.clock());
+                    self.look(now_due).await?;
+                }
+            }
+            self.facts.waiting.store(self.dirty.len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a hint and those that wait behind it, up to a question; returns whom to answer.
+    fn take_all(
+        &mut self,
+        first: Hint,
+        hints: &mut mpsc::Receiver<Hint>,
+    ) -> Result<Option<oneshot::Sender<Settled>>, FollowError> {
+        let mut next = Some(first);
+        while let Some(hint) = next {
+            match hint {
+                Hint::Settle(tell) => return Ok(Some(tell)),
+                hint => self.take(hint)?,
+            }
+            next = hints.try_recv().ok();
+        }
+        Ok(None)
+    }
+
+    fn take(&mut self, hint: Hint) -> Result<(), FollowError> {
+        let first = std::mem::replace(&mut self.first, false);
+        match hint {
+            Hint::Events { events, room } => {
+                self.facts.events.fetch_add(events.len() as u64, Ordering::Relaxed);
+                let lost = events.iter().filter(|e| matches!(e.kind, EventKind::Lost(_))).count();
+                self.facts.lost.fetch_add(lost as u64, Ordering::Relaxed);
+                let now = self.clock();
+                for event in &events {
+                    take_event(&self.replica, &mut self.dirty, &mut self.writers, event, now);
+                }
+                drop(room);
+            }
+            Hint::Blind(why) => {
+                // Whoever opened capture knows what it could do at first.
+                if !first
+                    && self.blind.is_none()
+                    && let Some(why) = &why
+                {
+                    self.rescan_at = Instant::now() + RESCAN;
+                    self.tell(Followed::CaptureLost(why.clone()))?;
+                }
+                self.blind = why;
+            }
+            Hint::Settle(_) => {}
+        }
+        Ok(())
+    }
+
+    fn tell(&self, what: Followed) -> Result<(), FollowError> {
+        self.tell.send(what).map_err(|_| FollowError::Done)
+    }
+
+    /// Looks at everything, where that is to be done, or at these paths. Returns what changed while it was looked at.
+    async fn look(&mut self, paths: BTreeMap<RelPath, Look>) -> Result<Vec<RelPath>, FollowError> {
+        if let Some(why) = self.dirty.take_everything() {
+            self.rescan_at = Instant::now() + RESCAN;
+            let report = scan(&self.replica, |replica| replica.scan_all()).await?;
+            self.facts.rescans.fetch_add(1, Ordering::Relaxed);
+            self.facts.looked_at_everything(&report);
+            return self.looked(report, Some(why));
+        }
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        let looks = paths.clone();
+        let report = scan(&self.replica, move |replica| replica.scan_dirty(&paths)).await?;
+        self.facts.looked_at(&looks, &report);
+        self.looked(report, None)
+    }
+
+    fn looked(&mut self, report: ScanReport, rescan: Option<String>) -> Result<Vec<RelPath>, FollowError> {
+        let now = self.clock();
+        note(&mut self.dirty, &report, now);
+        let again = report.again.clone();
+        self.tell(Followed::Scanned { report, rescan })?;
+        Ok(again)
+    }
+
+    /// Looks at everything that waits, however short it has rested.
+    async fn settle(&mut self) -> Result<Settled, FollowError> {
+        if let Some(why) = self.blind.clone() {
+            self.dirty.everything(&why);
+        }
+        let mut restless = Vec::new();
+        for attempt in 0..=SETTLING {
+            let waiting = self.dirty.take_due(Duration::MAX);
+            restless = self.look(waiting).await?;
+            if restless.is_empty() {
+                break;
+            }
+            if attempt < SETTLING {
+                sleep(AGAIN).await;
+            }
+        }
+        let why = || "changes all the time".to_owned();
+        let mut left: Vec<(RelPath, String)> = restless.into_iter().map(|path| (path, why())).collect();
+        let failed = self.facts.problems().into_iter().filter(|p| p.severity == Severity::Failed);
+        left.extend(failed.map(|problem| (problem.path, problem.why)));
+        let head = self.replica.archive.read().and_then(|snapshot| snapshot.head());
+        let head = head.map_err(|error: ArchiveError| FollowError::Scan(ScanError::Archive(error)))?;
+        Ok(Settled { head, left })
     }
 }
 
@@ -172,61 +394,52 @@ fn written() -> Look {
     Look { recursive: false, written: true }
 }
 
-/// Turns events into dirty paths.
-fn hint(
-    replica: &Replica,
-    dirty: &mut DirtySet,
-    writers: &mut Writers,
-    events: &[Event],
-    root: usize,
-    now: Duration,
-) {
-    for event in events.iter().filter(|e| e.root == root) {
-        let look = Look { recursive: event.recursive, written: false };
-        let at_once = Duration::ZERO;
-        match event.kind {
-            EventKind::Lost(why) => dirty.everything(&why.to_string()),
-            // Only the names that the file has in the tree, below: others' files with several names are many.
-            EventKind::Elsewhere => {}
-            EventKind::Write | EventKind::Truncate => {
-                let rest = if event.closed { at_once } else { QUIET };
-                dirty.add(event.path.clone(), written(), now, rest, PATIENCE);
-            }
-            EventKind::CloseWrite => {
-                dirty.add(event.path.clone(), written(), now, at_once, PATIENCE);
-            }
-            EventKind::List => {
-                let look = Look { recursive: true, written: false };
-                dirty.add(event.path.clone(), look, now, at_once, PATIENCE);
-            }
-            EventKind::Rename | EventKind::Exchange => {
-                let whole = Look { recursive: true, written: false };
-                dirty.add(event.path.clone(), whole, now, at_once, PATIENCE);
-                if let Some(to) = &event.to {
-                    dirty.add(to.clone(), whole, now, at_once, PATIENCE);
-                }
-            }
-            EventKind::Create
-            | EventKind::Mkdir
-            | EventKind::Mknod
-            | EventKind::Symlink
-            | EventKind::Link
-            | EventKind::Delete
-            | EventKind::Rmdir
-            | EventKind::Attributes
-            | EventKind::Xattr => {
-                let open = event.kind == EventKind::Create && !event.closed && event.writers;
-                dirty.add(event.path.clone(), look, now, if open { QUIET } else { at_once }, PATIENCE);
+/// Turns an event into dirty paths.
+fn take_event(replica: &Replica, dirty: &mut DirtySet, writers: &mut Writers, event: &Event, now: Duration) {
+    let look = Look { recursive: event.recursive, written: false };
+    let at_once = Duration::ZERO;
+    match event.kind {
+        EventKind::Lost(why) => dirty.everything(&why.to_string()),
+        // Only the names that the file has in the tree, below: others' files with several names are many.
+        EventKind::Elsewhere => {}
+        EventKind::Write | EventKind::Truncate => {
+            let rest = if event.closed { at_once } else { QUIET };
+            dirty.add(event.path.clone(), written(), now, rest, PATIENCE);
+        }
+        EventKind::CloseWrite => {
+            dirty.add(event.path.clone(), written(), now, at_once, PATIENCE);
+        }
+        EventKind::List => {
+            let look = Look { recursive: true, written: false };
+            dirty.add(event.path.clone(), look, now, at_once, PATIENCE);
+        }
+        EventKind::Rename | EventKind::Exchange => {
+            let whole = Look { recursive: true, written: false };
+            dirty.add(event.path.clone(), whole, now, at_once, PATIENCE);
+            if let Some(to) = &event.to {
+                dirty.add(to.clone(), whole, now, at_once, PATIENCE);
             }
         }
-        if event.linked {
-            for name in replica.names_of(event.inode) {
-                dirty.add(name, written(), now, QUIET, PATIENCE);
-            }
+        EventKind::Create
+        | EventKind::Mkdir
+        | EventKind::Mknod
+        | EventKind::Symlink
+        | EventKind::Link
+        | EventKind::Delete
+        | EventKind::Rmdir
+        | EventKind::Attributes
+        | EventKind::Xattr => {
+            let open = event.kind == EventKind::Create && !event.closed && event.writers;
+            dirty.add(event.path.clone(), look, now, if open { QUIET } else { at_once }, PATIENCE);
         }
-        if event.writers && !event.closed && writers.len() < MOST_WRITERS {
-            writers.entry(event.path.clone()).or_insert((now + WRITERS, WRITERS));
+    }
+    if event.linked {
+        for name in replica.names_of(event.inode) {
+            dirty.add(name, written(), now, QUIET, PATIENCE);
         }
+    }
+    if event.writers && !event.closed && writers.len() < MOST_WRITERS {
+        writers.entry(event.path.clone()).or_insert((now + WRITERS, WRITERS));
     }
 }
 
@@ -239,7 +452,7 @@ fn note(dirty: &mut DirtySet, report: &ScanReport, now: Duration) {
         dirty.later(path.clone(), Look { recursive: false, written: true }, now + GROWS);
     }
     for problem in &report.problems {
-        if problem.severity == super::Severity::Failed {
+        if problem.severity == Severity::Failed {
             let path: RelPath = problem.path.clone();
             dirty.later(path, Look { recursive: true, written: false }, now + TROUBLE);
         }

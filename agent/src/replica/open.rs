@@ -21,7 +21,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
@@ -91,6 +91,8 @@ pub struct Replica {
     /// Deletions that were found lately.
     pub(super) spate: Mutex<Spate>,
     pub(super) started: Instant,
+    /// So many deletions were approved, by who was shown them.
+    approved: AtomicU64,
 }
 
 /// How long what was displaced is kept.
@@ -162,7 +164,20 @@ impl Replica {
             restless: Restless::default(),
             spate: Mutex::default(),
             started: Instant::now(),
+            approved: AtomicU64::new(0),
         })
+    }
+
+    /// Lets the next scan find so many deletions, whatever the guards say: somebody was shown them.
+    pub fn approve(&self, deletions: u64) {
+        self.approved.store(deletions, Ordering::SeqCst);
+    }
+
+    /// Ends what was approved: the next deletions count for themselves.
+    pub fn end_of_approval(&self) {
+        if self.approved.swap(0, Ordering::SeqCst) > 0 {
+            *self.spate.lock().expect("no thread panics with this locked") = Spate::default();
+        }
     }
 
     /// Returns the replica's id.
@@ -247,7 +262,7 @@ impl Replica {
             percent,
             always,
             count,
-            approved: self.options.confirm_deletes.unwrap_or(0),
+            approved: self.options.confirm_deletes.unwrap_or(0).max(self.approved.load(Ordering::SeqCst)),
             emptied_root: self.options.confirm_big_delete,
         }
     }

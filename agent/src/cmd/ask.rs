@@ -1,0 +1,230 @@
+//! The commands that talk to the processes that keep replicas: `status`, `conflicts`, `flush`, `pause`, `resume`.
+
+use crate::cli::{AskArgs, Asked};
+use crate::core::escaped::Escaped;
+use crate::daemon::control::{Ending, Request, connect, sockets};
+use crate::daemon::status::{ConflictLine, Line, LinkLine, ReplicaLine, Trouble};
+use crate::exit::ExitStatus;
+use anyhow::{Context, Result, bail};
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+/// The longest line of an answer that is taken, in bytes.
+const LONGEST: usize = 16 << 20;
+
+/// Asks every process with this state directory, and shows what they answer.
+pub async fn run(args: AskArgs) -> Result<ExitStatus> {
+    let request = match &args.asked {
+        Asked::Status => Request::Status,
+        Asked::Conflicts => Request::Conflicts,
+        Asked::Flush { path, timeout } => Request::Flush {
+            path: path.as_ref().map(std::path::absolute).transpose().context("the path")?,
+            milliseconds: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+        },
+        Asked::Pause { what } => Request::Pause { what: what.clone() },
+        Asked::Resume { what } => Request::Resume { what: what.clone() },
+    };
+    let mut asked = 0;
+    let mut worst = 0;
+    let mut found_nothing = Vec::new();
+    let processes = sockets(&args.state_dir);
+    for (pid, path) in &processes {
+        let stream = match connect(path) {
+            Ok(stream) => stream,
+            // It has ended, or is about to.
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound
+                ) =>
+            {
+                continue;
+            }
+            Err(e) => {
+                return Err(e)
+                    .with_context(|| format!("cannot talk to process {pid}, at {}", path.display()));
+            }
+        };
+        asked += 1;
+        let ending = ask(stream, &request, args.json).await.with_context(|| format!("process {pid}"))?;
+        match ending {
+            // Another process may be the one that is meant.
+            Ending { exit: 3, say: Some(say) } if processes.len() > 1 => found_nothing.push(say),
+            Ending { exit, say } => {
+                worst = worst.max(exit);
+                if let Some(say) = say {
+                    eprintln!("vfsync: {}", Escaped(say.as_bytes()));
+                }
+            }
+        }
+    }
+    if asked == 0 {
+        bail!(
+            "no daemon and no `vfsync live` runs with the state directory {}; start one (systemctl start vfsync), or name \
+             another with --state-dir",
+            args.state_dir.display()
+        );
+    }
+    if found_nothing.len() == asked
+        && let Some(say) = found_nothing.first()
+    {
+        bail!("{say}");
+    }
+    Ok(match worst {
+        0 => ExitStatus::InStep,
+        1 => ExitStatus::Skipped,
+        2 => ExitStatus::Failed,
+        _ => ExitStatus::Nothing,
+    })
+}
+
+/// Asks one process and shows its answer.
+async fn ask(stream: tokio::net::UnixStream, request: &Request, json: bool) -> Result<Ending> {
+    let (reader, mut writer) = stream.into_split();
+    let mut text = serde_json::to_vec(request)?;
+    text.push(b'\n');
+    writer.write_all(&text).await?;
+    let mut reader = BufReader::new(reader);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut limited = tokio::io::AsyncReadExt::take(&mut reader, LONGEST as u64);
+        if limited.read_until(b'\n', &mut line).await? == 0 {
+            bail!("it has ended without an answer");
+        }
+        let value: serde_json::Value =
+            serde_json::from_slice(&line).context("its answer cannot be understood")?;
+        if value["event"] == "end" {
+            return Ok(serde_json::from_value(value)?);
+        }
+        let shown = if json { String::from_utf8_lossy(&line).into_owned() } else { for_people(&value)? };
+        let mut out = std::io::stdout();
+        match out.write_all(shown.as_bytes()).and_then(|()| out.flush()) {
+            // A reader that has seen enough is no failure.
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => return Ok(Ending::well()),
+            other => other?,
+        }
+    }
+}
+
+/// Returns a line of an answer as people read it.
+fn for_people(value: &serde_json::Value) -> Result<String> {
+    Ok(match value["event"].as_str() {
+        Some("conflict") => conflict(&serde_json::from_value(value.clone())?),
+        Some("flush") => flushed(value),
+        _ => match serde_json::from_value(value.clone()).context("its answer cannot be understood")? {
+            Line::Process(process) => format!(
+                "vfsync {}, process {}, for {}; capture by {}: {} events, {} coalesced, {} lost\n",
+                process.version,
+                process.pid,
+                ago(&process.since),
+                process.tier,
+                process.events,
+                process.coalesced,
+                process.lost
+            ),
+            Line::Replica(line) => replica(&line),
+            Line::Link(line) => link(&line),
+        },
+    })
+}
+
+fn escaped(text: &str) -> String {
+    Escaped(text.as_bytes()).to_string()
+}
+
+/// Returns how long ago a moment was: `3 s`, `5 min`, `2 h`, `4 days`.
+pub fn ago(time: &str) -> String {
+    let Ok(then) = humantime::parse_rfc3339(time) else { return time.to_owned() };
+    let seconds = SystemTime::now().duration_since(then).unwrap_or(Duration::ZERO).as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+fn replica(line: &ReplicaLine) -> String {
+    let mut text = format!("\n{}  {} for {}", escaped(&line.root), line.state, ago(&line.since));
+    if let Some(why) = &line.why {
+        text.push_str(&format!(": {}", escaped(why)));
+    }
+    if let Some(deletions) = line.deletions {
+        text.push_str(&format!("\n  `vfsync resume {}` approves these {deletions}", escaped(&line.root)));
+    }
+    text.push_str(&format!(
+        "\n  {} entries, {} conflicts; {} events, {} losses, {} rescans, {} paths wait to be looked at\n  {}\n",
+        line.entries,
+        line.conflicts,
+        line.events,
+        line.lost,
+        line.rescans,
+        line.waiting,
+        escaped(&line.capture)
+    ));
+    text + &troubles(&line.problems, line.problem_count)
+}
+
+fn link(line: &LinkLine) -> String {
+    let arrow = if line.dials { "->" } else { "<-" };
+    let mut text = format!(
+        "\n{} {arrow} {}  {} for {}",
+        escaped(&line.root),
+        escaped(&line.peer),
+        line.state,
+        ago(&line.since)
+    );
+    if let Some(why) = &line.why {
+        text.push_str(&format!(": {}", escaped(why)));
+    }
+    text.push_str(&format!(
+        "\n  backlog {}, {} coming in; {} carried; {} sent, {} received ({}/s, {}/s)",
+        line.backlog,
+        line.incoming,
+        line.carried,
+        crate::output::size(line.bytes_sent),
+        crate::output::size(line.bytes_received),
+        crate::output::size(line.rate_sent),
+        crate::output::size(line.rate_received),
+    ));
+    if let Some(last) = &line.last {
+        text.push_str(&format!("; the last {} ago: {}", ago(&last.time), escaped(&last.path)));
+    }
+    text.push('\n');
+    text + &troubles(&line.failures, line.failure_count)
+}
+
+fn troubles(named: &[Trouble], count: u64) -> String {
+    let line = |t: &Trouble| format!("  ! {}: {} ({})\n", escaped(&t.path), escaped(&t.why), t.at);
+    let mut text: String = named.iter().map(line).collect();
+    if count > named.len() as u64 {
+        text.push_str(&format!("  ! and {} more\n", count - named.len() as u64));
+    }
+    text
+}
+
+fn conflict(line: &ConflictLine) -> String {
+    format!(
+        "{}/{}: {} here, something else at {}\n",
+        escaped(&line.root),
+        escaped(&line.path),
+        escaped(&line.here),
+        line.peers.iter().map(|peer| escaped(peer)).collect::<Vec<_>>().join(", ")
+    )
+}
+
+fn flushed(value: &serde_json::Value) -> String {
+    let text = |name: &str| escaped(value[name].as_str().unwrap_or_default());
+    let mut said = match value["peer"].as_str() {
+        Some("") | None => format!("{}: {}", text("root"), text("result")),
+        Some(_) => format!("{} -> {}: {}", text("root"), text("peer"), text("result")),
+    };
+    if value["why"].is_string() {
+        said.push_str(&format!(": {}", text("why")));
+    }
+    said.push('\n');
+    let left: Vec<Trouble> = serde_json::from_value(value["left"].clone()).unwrap_or_default();
+    said + &troubles(&left, value["left_count"].as_u64().unwrap_or_default())
+}

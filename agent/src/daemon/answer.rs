@@ -1,0 +1,158 @@
+//! Answering an end that dials, with a replica that this process keeps. The archive has one owner: whoever wants the
+//! replica comes here, a `vfsync serve` of this host as well as the link between two roots of it.
+
+use super::facts::{LinkFacts, State};
+use super::kept::{Kept, Stage};
+use super::site::Site;
+use crate::cmd::serve;
+use crate::link::session::{Next, Session};
+use crate::link::{Accepted, Event, LinkError, accept};
+use crate::replica::Replica;
+use crate::replica::scan::ScanReport;
+use crate::transport::{Connection, greet_as_acceptor};
+use crate::wire::{Hello, Start};
+use anyhow::{Result, bail};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+/// How long a replica that is about to be opened is waited for.
+const OPENING: Duration = Duration::from_secs(10);
+
+impl Site {
+    /// Answers one end that dials, until it is done.
+    ///
+    /// # Errors
+    /// When the connection breaks, or the replica is not to be had. What the other end has to know, it has been told.
+    pub async fn answer(&self, connection: Connection) -> Result<()> {
+        let (connection, _) = greet_as_acceptor(connection).await?;
+        let accepted = accept(connection).await?;
+        self.answer_to(accepted, None).await
+    }
+
+    /// As [`Site::answer`], for a session whose hello has been read. `pinned` is the only root that may be asked for.
+    ///
+    /// # Errors
+    /// As for [`Site::answer`].
+    pub async fn answer_to(&self, accepted: Accepted, pinned: Option<PathBuf>) -> Result<()> {
+        let found = self.asked_for(&accepted.hello, pinned.as_deref()).await;
+        let (kept, replica) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                accepted.refuse(format!("{error:#}")).await;
+                return Err(error);
+            }
+        };
+        let from = Path::new(OsStr::from_bytes(&accepted.hello.from.root)).display().to_string();
+        let facts = LinkFacts::new(String::new(), kept.root.display().to_string(), from, false);
+        let facts = Arc::new(facts);
+        let (events, told) = mpsc::unbounded_channel();
+        let session = accepted.welcome(replica.clone(), serve::notices(&replica), events).await?;
+        drop(replica);
+        facts.begin(session.gauge(), session.peer());
+        facts.set(State::Scanning);
+        self.add_answered(facts.clone());
+        let result = Answering { kept, facts: facts.clone(), told }.drive(session).await;
+        facts.end();
+        facts.set(State::Closed);
+        self.remove_answered(&facts);
+        result
+    }
+
+    /// Finds the replica that is asked for, and waits a while for it to be open.
+    async fn asked_for(&self, hello: &Hello, pinned: Option<&Path>) -> Result<(Arc<Kept>, Arc<Replica>)> {
+        let asked = Path::new(OsStr::from_bytes(&hello.root)).to_owned();
+        if let Some(pinned) = pinned {
+            serve::check_pinned(&asked, pinned)?;
+        }
+        serve::check_apart(&hello.from, &asked)?;
+        let Some(kept) = self.kept_at(&asked) else {
+            bail!("the vfsync that runs on this host does not keep {}", asked.display());
+        };
+        let mut stages = kept.stages();
+        let open = timeout(OPENING, stages.wait_for(|(stage, _)| !matches!(stage, Stage::Opening))).await;
+        drop(open);
+        let (stage, _) = kept.stage();
+        match stage.replica() {
+            Some(replica) => Ok((kept, replica.clone())),
+            None => match stage.why() {
+                Some(why) => bail!("{why}"),
+                None => bail!("{} is {} on the other host", kept.root.display(), stage.word()),
+            },
+        }
+    }
+}
+
+/// A session that is answered.
+struct Answering {
+    kept: Arc<Kept>,
+    facts: Arc<LinkFacts>,
+    told: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Answering {
+    /// Does what the end that dials says.
+    async fn drive(mut self, mut session: Session) -> Result<()> {
+        let mut stages = self.kept.stages();
+        let result = loop {
+            let next = tokio::select! {
+                next = session.next() => next,
+                Some(event) = self.told.recv() => {
+                    self.facts.event(&event);
+                    continue;
+                }
+                why = gone(&mut stages) => {
+                    if let Some(why) = why {
+                        session.halt(&why).await;
+                    }
+                    break Ok(());
+                }
+            };
+            let start = match next {
+                Ok(Next::Start(start)) => start,
+                Ok(Next::Bye) | Err(LinkError::Closed) => break Ok(()),
+                Err(error) => break Err(error.into()),
+            };
+            if start == Start::Execute {
+                continue;
+            }
+            if start == Start::Live {
+                session.tell_capture(format!("far end: {}", self.kept.said())).await;
+            }
+            if let Err(error) = self.up_to_date(&session, start).await {
+                break Err(error.into());
+            }
+            self.facts.set(if start == Start::Live { State::Live } else { State::CatchingUp });
+        };
+        session.end(false).await;
+        result
+    }
+
+    /// Waits until the archive tells what is there, and says so.
+    async fn up_to_date(&self, session: &Session, start: Start) -> Result<(), LinkError> {
+        let mut stages = self.kept.stages();
+        let known = stages.wait_for(|(stage, _)| !matches!(stage, Stage::Opening | Stage::Scanning(_))).await;
+        // Gone meanwhile, it is the driver's to notice.
+        let followed = known.is_ok_and(|known| known.0.replica().is_some());
+        if !followed {
+            return Ok(());
+        }
+        if start != Start::Live {
+            // One pass ends with what was there when it began.
+            self.kept.settle().await;
+        }
+        let problems = self.kept.facts.problems();
+        session.report(ScanReport { problems, ..ScanReport::default() }, true).await?;
+        session.scanned().await
+    }
+}
+
+/// Waits until the replica is not open any more. Returns why, where there is a reason.
+async fn gone(stages: &mut watch::Receiver<(Stage, SystemTime)>) -> Option<String> {
+    let gone = stages.wait_for(|(stage, _)| stage.replica().is_none()).await.ok()?;
+    gone.0.why().map(ToOwned::to_owned)
+}

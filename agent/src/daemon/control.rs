@@ -1,0 +1,355 @@
+//! The control socket: how `vfsync status` and its like, and `vfsync serve`, talk to the process that keeps the replicas.
+//!
+//! `STATE-DIR/control/PID.sock`, for its owner and root alone: the folder is 0700, the socket 0600, and the other end's
+//! user is asked of the kernel. A request is one line of JSON ([`Request`]); the answer is lines of JSON, the last of them
+//! an [`Ending`]. [`Request::Serve`] is answered with one line, after which the connection carries a session.
+
+use super::site::Site;
+use super::{flush, status};
+use crate::core::path::RelPath;
+use crate::link::accept;
+use crate::transport::{Connection, PROTOCOL_VERSION};
+use serde::{Deserialize, Serialize};
+use std::fs::{DirBuilder, File, Permissions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedReadHalf;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// The longest request, in bytes.
+const LONGEST: u64 = 64 << 10;
+/// How long a request may take to come.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// So many connections are served at once.
+const MOST: usize = 64;
+
+/// What is asked of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum Request {
+    /// How everything stands.
+    Status,
+    /// What both sides have changed.
+    Conflicts,
+    /// Wait until everything is on the peers.
+    Flush {
+        /// Only what is at or below this absolute path.
+        path: Option<PathBuf>,
+        /// How long to wait at the most.
+        milliseconds: u64,
+    },
+    /// Stop, and hold nothing open.
+    Pause {
+        /// A root or a block; everything if it is not there.
+        what: Option<String>,
+    },
+    /// Go on.
+    Resume {
+        /// A root or a block; everything if it is not there.
+        what: Option<String>,
+    },
+    /// Take over the session whose hello follows.
+    Serve {
+        /// The version of the protocol that the two ends have agreed on.
+        protocol: u16,
+        /// The only root that may be asked for.
+        pinned: Option<PathBuf>,
+    },
+    /// Let go of the replica that is served.
+    Release,
+}
+
+/// The last line of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename = "end")]
+pub struct Ending {
+    /// How the command is to exit.
+    pub exit: u8,
+    /// What to say to a person on standard error, if anything.
+    pub say: Option<String>,
+}
+
+impl Ending {
+    /// Everything went well.
+    pub fn well() -> Ending {
+        Ending { exit: 0, say: None }
+    }
+}
+
+/// The socket of this process. It is gone when this is dropped.
+pub struct Control {
+    path: PathBuf,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.task.abort();
+        // One that stays is known by its process number as nobody's.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Returns the folder of the sockets.
+fn folder(state: &Path) -> PathBuf {
+    state.join("control")
+}
+
+/// Calls something with a short name of a file in a folder: the address of a socket has 108 bytes.
+fn with_short_name<T>(path: &Path, call: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let dir = File::open(dir)?;
+    call(&Path::new(&format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name))
+}
+
+/// Returns the sockets below a state directory, by process number.
+pub fn sockets(state: &Path) -> Vec<(u32, PathBuf)> {
+    let listed = std::fs::read_dir(folder(state)).into_iter().flatten().flatten();
+    let mut found: Vec<(u32, PathBuf)> = listed
+        .filter_map(|entry| {
+            let path = entry.path();
+            let pid = path.file_name()?.to_str()?.strip_suffix(".sock")?.parse().ok()?;
+            Some((pid, path))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Connects to the socket of a process.
+///
+/// # Errors
+/// When nobody listens there, or this user may not.
+pub fn connect(path: &Path) -> io::Result<UnixStream> {
+    let stream = with_short_name(path, |short| std::os::unix::net::UnixStream::connect(short))?;
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
+}
+
+impl Control {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub fn listen(state: &Path, site: Arc<Site>) -> io::Result<Control> {
+        let folder = folder(state);
+        DirBuilder::new().recursive(true).mode(0o700).create(state)?;
+        match DirBuilder::new().mode(0o700).create(&folder) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            Ok(()) | Err(_) => std::fs::set_permissions(&folder, Permissions::from_mode(0o700))?,
+        }
+        for (_, path) in sockets(state) {
+            if connect(&path).is_err() {
+                let _ = std::fs::remove_file(&path);
+            }
+        }
+        let path = folder.join(format!("{}.sock", std::process::id()));
+        let listener = with_short_name(&path, |short| std::os::unix::net::UnixListener::bind(short))?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        Ok(Control { path, task: tokio::spawn(take(listener, site)) })
+    }
+}
+
+/// Takes connections until it is aborted.
+async fn take(listener: UnixListener, site: Arc<Site>) {
+    let room = Arc::new(Semaphore::new(MOST));
+    loop {
+        let Ok(place) = room.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let site = site.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = answer(stream, &site).await {
+                        tracing::debug!(%error, "a connection to the control socket has ended");
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the control socket takes no connection");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// Returns whether this user may say what is done here: root, and who runs this process.
+fn may(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
+async fn answer(stream: UnixStream, site: &Arc<Site>) -> io::Result<()> {
+    let uid = stream.peer_cred()?.uid();
+    let (reader, mut writer) = stream.into_split();
+    if !may(uid) {
+        let say = Some(format!("user {uid} has no say here: use root, or the user that vfsync runs as"));
+        return write(&mut writer, &Ending { exit: 3, say }).await;
+    }
+    let mut reader = BufReader::new(reader);
+    let request = match timeout(PATIENCE, read_line(&mut reader)).await {
+        Ok(line) => line?,
+        Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+    };
+    let request = match serde_json::from_slice::<Request>(&request) {
+        Ok(request) => request,
+        Err(error) => {
+            let say = Some(format!("the request cannot be understood: {error}; is it of another version?"));
+            return write(&mut writer, &Ending { exit: 3, say }).await;
+        }
+    };
+    let ending = match request {
+        Request::Status => {
+            for line in status::lines(site).await {
+                write(&mut writer, &line).await?;
+            }
+            Ending::well()
+        }
+        Request::Conflicts => {
+            let found = status::conflicts(site).await;
+            for line in &found {
+                write(&mut writer, line).await?;
+            }
+            Ending { exit: u8::from(!found.is_empty()), say: None }
+        }
+        Request::Flush { path, milliseconds } => {
+            let limit = Duration::from_millis(milliseconds);
+            let (lines, ending) = flush::flush(site, path.as_deref(), limit).await;
+            for line in lines {
+                write(&mut writer, &line).await?;
+            }
+            ending
+        }
+        Request::Pause { what } => pause(site, what.as_deref()),
+        Request::Resume { what } => resume(site, what.as_deref()),
+        Request::Release => Ending { exit: 3, say: Some("this process keeps what it has".to_owned()) },
+        Request::Serve { protocol, pinned } => {
+            if protocol != PROTOCOL_VERSION {
+                let say = format!(
+                    "the vfsync that keeps the replicas of this host (process {}) is of another version: start it again",
+                    std::process::id()
+                );
+                return write(&mut writer, &Ending { exit: 3, say: Some(say) }).await;
+            }
+            write(&mut writer, &Ending::well()).await?;
+            let connection = Connection::new(Box::new(reader), Box::new(writer), "the end that dials");
+            let accepted = accept(connection).await.map_err(io::Error::other)?;
+            return site.answer_to(accepted, pinned).await.map_err(io::Error::other);
+        }
+    };
+    write(&mut writer, &ending).await
+}
+
+async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    reader.take(LONGEST).read_until(b'\n', &mut line).await?;
+    if line.last() != Some(&b'\n') {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(line)
+}
+
+async fn write(writer: &mut (impl AsyncWriteExt + Unpin), line: &impl Serialize) -> io::Result<()> {
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    writer.write_all(&text).await?;
+    writer.flush().await
+}
+
+/// Returns whether a replica or a link is what a person names: by a root, or by the name of a block.
+fn is_named(what: Option<&str>, block: Option<&str>, root: &str, peer: Option<&str>) -> bool {
+    let Some(what) = what else { return true };
+    let trimmed = if what.len() > 1 { what.trim_end_matches('/') } else { what };
+    block == Some(what)
+        || [Some(root), peer].into_iter().flatten().any(|name| name.trim_end_matches('/') == trimmed)
+}
+
+fn pause(site: &Site, what: Option<&str>) -> Ending {
+    let mut found = 0;
+    for kept in site.replicas() {
+        let root = kept.root.display().to_string();
+        if is_named(what, None, &root, None) {
+            kept.pause();
+            found += 1;
+        }
+    }
+    let is_wanted = |facts: &super::facts::LinkFacts| {
+        what.is_some() && is_named(what, Some(&facts.block), "", Some(&facts.peer))
+    };
+    found += site.order(is_wanted, super::dial::Order::Pause);
+    found_or(found, what)
+}
+
+/// Lets everything go on that waits for a person's word. What a guard showed is approved, and no more.
+fn resume(site: &Site, what: Option<&str>) -> Ending {
+    use super::kept::Stage;
+    let mut found = 0;
+    for kept in site.replicas() {
+        let root = kept.root.display().to_string();
+        let blocks = site.all_links();
+        let mut of_block = blocks.iter().filter(|facts| facts.root == root).map(|facts| facts.block.as_str());
+        if is_named(what, None, &root, None) || what.is_some_and(|what| of_block.any(|block| block == what)) {
+            let deletions = match kept.stage().0 {
+                Stage::Halted { deletions, .. } => deletions,
+                _ => 0,
+            };
+            kept.resume(deletions);
+            found += 1;
+        }
+    }
+    let is_wanted =
+        |facts: &super::facts::LinkFacts| is_named(what, Some(&facts.block), &facts.root, Some(&facts.peer));
+    found += site.order(is_wanted, super::dial::Order::Resume);
+    found_or(found, what)
+}
+
+fn found_or(found: usize, what: Option<&str>) -> Ending {
+    match (found, what) {
+        (0, Some(what)) => {
+            let say =
+                Some(format!("nothing here is named {what}: `vfsync status` shows the roots and blocks"));
+            Ending { exit: 3, say }
+        }
+        _ => Ending::well(),
+    }
+}
+
+/// Returns the path below a root, if it lies there.
+pub(super) fn below(root: &Path, path: &Path) -> Option<RelPath> {
+    use std::os::unix::ffi::OsStrExt;
+    RelPath::new(path.strip_prefix(root).ok()?.as_os_str().as_bytes()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thing_is_named_by_its_root_its_peer_or_its_block() {
+        let named = |what: &str| is_named(Some(what), Some("www"), "/var/www", Some("ssh://h//var/www"));
+        assert!(["www", "/var/www", "/var/www/", "ssh://h//var/www"].into_iter().all(named));
+        assert!(!["w", "/var", "/", ""].into_iter().any(named));
+        assert!(is_named(None, None, "/x", None));
+    }
+
+    #[test]
+    fn requests_are_lines_of_json() {
+        let flush = Request::Flush { path: Some("/a".into()), milliseconds: 2500 };
+        let text = serde_json::to_string(&flush).unwrap();
+        assert_eq!(text, r#"{"command":"flush","path":"/a","milliseconds":2500}"#);
+        assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), flush);
+        assert_eq!(serde_json::from_str::<Request>(r#"{"command":"status"}"#).unwrap(), Request::Status);
+        assert!(serde_json::from_str::<Request>(r#"{"command":"reboot"}"#).is_err());
+    }
+}

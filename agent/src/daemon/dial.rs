@@ -1,0 +1,322 @@
+//! A [`Dialled`] link is one that this end makes, and makes again whenever it breaks.
+
+use super::facts::{LinkFacts, State};
+use super::kept::{Kept, Stage};
+use super::site::{Link, Site};
+use super::{News, jittered};
+use crate::cmd::connect::{Connected, reach_host, reached_here};
+use crate::cmd::tell::Teller;
+use crate::link::session::Session;
+use crate::link::{Event, LinkError, Setup};
+use crate::output::Reporter;
+use crate::replica::Replica;
+use crate::replica::scan::ScanReport;
+use crate::roots::Root;
+use crate::transport;
+use crate::wire::Start;
+use anyhow::Result;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+/// How long to wait before a link that broke is made again: from, to.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// What a person or the site tells a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Stop until it is resumed.
+    Pause,
+    /// Go on, at once.
+    Resume,
+    /// Stop for good.
+    Close,
+}
+
+/// A link that this end makes.
+pub struct Dialled {
+    /// Where to, and how.
+    pub link: Link,
+    /// The replica of this end.
+    pub kept: Arc<Kept>,
+    /// What can be told of it.
+    pub facts: Arc<LinkFacts>,
+    /// Prints what it does.
+    pub reporter: Arc<Reporter>,
+    /// Where else to tell what happens.
+    pub news: mpsc::UnboundedSender<News>,
+    /// Where the replicas of this process are.
+    pub site: Weak<Site>,
+}
+
+type Told = mpsc::UnboundedReceiver<Event>;
+type Stages = watch::Receiver<(Stage, SystemTime)>;
+
+/// Why a session, or the way to one, ended.
+enum End {
+    /// An error of the link.
+    Error(anyhow::Error),
+    /// The replica is not to be had any more.
+    NoReplica,
+    Order(Order),
+}
+
+impl Dialled {
+    /// Keeps the link going until it is closed.
+    pub async fn run(self, mut orders: mpsc::UnboundedReceiver<Order>) {
+        let mut stages = self.kept.stages();
+        let mut pause = BACK_OFF.0;
+        let mut first = true;
+        loop {
+            self.facts.set(State::Waiting);
+            let Some(replica) = self.until_open(&mut stages, &mut orders).await else {
+                return self.facts.set(State::Closed);
+            };
+            let began = Instant::now();
+            let mut was_there = false;
+            let end = self.turn(replica, &mut stages, &mut orders, &mut was_there).await;
+            self.facts.end();
+            if was_there {
+                first = false;
+            }
+            if was_there && began.elapsed() > BACK_OFF.1 {
+                pause = BACK_OFF.0;
+            }
+            let next = match end {
+                End::NoReplica => continue,
+                End::Order(order) => Some(order),
+                End::Error(error) => self.after(&error, first, was_there, &mut pause, &mut orders).await,
+            };
+            match next {
+                None | Some(Order::Resume) => {}
+                Some(Order::Close) => return self.facts.set(State::Closed),
+                Some(Order::Pause) => {
+                    self.facts.set(State::Paused);
+                    if !until_resumed(&mut orders).await {
+                        return self.facts.set(State::Closed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says what became of the link, and waits until it is to be made again. Returns an order that came meanwhile.
+    async fn after(
+        &self,
+        error: &anyhow::Error,
+        first: bool,
+        was_there: bool,
+        pause: &mut Duration,
+        orders: &mut mpsc::UnboundedReceiver<Order>,
+    ) -> Option<Order> {
+        let link_error = error.downcast_ref::<LinkError>();
+        let why = format!("{error:#}");
+        match link_error {
+            Some(LinkError::Same) if self.link.may_be_itself => {
+                self.facts.set(State::Itself);
+                return Some(next_order(orders).await);
+            }
+            Some(LinkError::Halted(_)) => {
+                let (again, broke, lasting) = (None, was_there, true);
+                self.tell(News::Unlinked { why: why.clone(), again, broke, first, lasting });
+                self.facts.set(State::Halted { why });
+                return Some(next_order(orders).await);
+            }
+            _ => {}
+        }
+        let wait = jittered(*pause);
+        let lasting =
+            was_there && !matches!(link_error, None | Some(LinkError::Broken(_) | LinkError::Closed));
+        let again = Some(wait);
+        self.tell(News::Unlinked { why: why.clone(), again, broke: was_there, first, lasting });
+        self.facts.set(State::Broken { why, again: SystemTime::now() + wait });
+        *pause = (*pause * 2).min(BACK_OFF.1);
+        tokio::select! {
+            () = sleep(wait) => None,
+            order = next_order(orders) => Some(order),
+        }
+    }
+
+    fn tell(&self, news: News) {
+        let _ = self.news.send(news);
+    }
+
+    /// Waits until the replica is open; `None`: the link is to be closed.
+    async fn until_open(
+        &self,
+        stages: &mut Stages,
+        orders: &mut mpsc::UnboundedReceiver<Order>,
+    ) -> Option<Arc<Replica>> {
+        loop {
+            if let Some(replica) = stages.borrow_and_update().0.replica() {
+                return Some(replica.clone());
+            }
+            tokio::select! {
+                changed = stages.changed() => changed.ok()?,
+                order = next_order(orders) => match order {
+                    Order::Close => return None,
+                    Order::Pause => {
+                        self.facts.set(State::Paused);
+                        if !until_resumed(orders).await {
+                            return None;
+                        }
+                        self.facts.set(State::Waiting);
+                    }
+                    Order::Resume => {}
+                },
+            }
+        }
+    }
+
+    /// Makes the link, and keeps it until it ends.
+    async fn turn(
+        &self,
+        replica: Arc<Replica>,
+        stages: &mut Stages,
+        orders: &mut mpsc::UnboundedReceiver<Order>,
+        was_there: &mut bool,
+    ) -> End {
+        self.facts.set(State::Connecting);
+        let (mut connected, mut told) = tokio::select! {
+            connected = self.connect(replica) => match connected {
+                Ok(connected) => connected,
+                Err(error) => return End::Error(error),
+            },
+            () = lost(stages) => return End::NoReplica,
+            order = end_order(orders) => return End::Order(order),
+        };
+        *was_there = true;
+        self.facts.begin(connected.session.gauge(), connected.session.peer());
+        let end = tokio::select! {
+            error = self.follow(&mut connected.session, &mut told, stages.clone()) => {
+                End::Error(anyhow::Error::new(error).context(self.link.peer.to_string()))
+            }
+            () = lost(stages) => End::NoReplica,
+            order = end_order(orders) => End::Order(order),
+        };
+        connected.end().await;
+        end
+    }
+
+    async fn connect(&self, replica: Arc<Replica>) -> Result<(Connected, Told)> {
+        let (events, told) = mpsc::unbounded_channel();
+        let setup = Setup {
+            replica,
+            link: self.link.options.clone(),
+            options: self.link.replica.clone(),
+            local_is_first: self.link.local_is_first,
+            remote_root: Vec::new(),
+            events,
+        };
+        let peer = &self.link.peer;
+        let reached = match peer {
+            Root::Remote(remote) => reach_host(&self.link.ssh, remote).await?,
+            Root::Local(path) => {
+                let (here, there) = transport::local::pair("this host", path.display().to_string());
+                let site = self.site.clone();
+                tokio::spawn(async move {
+                    if let Some(site) = site.upgrade()
+                        && let Err(error) = site.answer(there).await
+                    {
+                        tracing::debug!(error = format!("{error:#}"), "the local far end has ended");
+                    }
+                });
+                reached_here(here, path).await?
+            }
+        };
+        let connected = reached.open(setup, peer).await?;
+        connected.session.start(Start::Live).await?;
+        Ok((connected, told))
+    }
+
+    /// Brings both ends in step, and then follows them. Returns why it ended.
+    async fn follow(&self, session: &mut Session, told: &mut Told, mut stages: Stages) -> LinkError {
+        let began = Instant::now();
+        let mut teller = Teller::new(&self.reporter, self.link.local_is_first);
+        self.facts.set(State::Scanning);
+        // Lost, it is the caller's to notice.
+        let followed = stages.wait_for(|(stage, _)| matches!(stage, Stage::Following(_))).await;
+        drop(followed);
+        let problems = self.kept.facts.problems();
+        if let Err(error) = session.report(ScanReport { problems, ..ScanReport::default() }, false).await {
+            return error;
+        }
+        if let Err(error) = session.scanned().await {
+            return error;
+        }
+        self.facts.set(State::CatchingUp);
+        let settled = {
+            let settling = session.settle();
+            tokio::pin!(settling);
+            loop {
+                tokio::select! {
+                    settled = &mut settling => break settled,
+                    Some(event) = told.recv() => self.event(&mut teller, event),
+                }
+            }
+        };
+        while let Ok(event) = told.try_recv() {
+            self.event(&mut teller, event);
+        }
+        match settled {
+            // A tree that never rests is followed all the same.
+            Ok(()) | Err(LinkError::Restless) => {}
+            Err(error) => return error,
+        }
+        self.reporter.summary(&teller.summary(session.totals(), began.elapsed()));
+        self.reporter.note(&format!("{}: in step, following", self.link.peer));
+        self.facts.set(State::Live);
+        let following = session.follow();
+        tokio::pin!(following);
+        loop {
+            tokio::select! {
+                ended = &mut following => {
+                    let Err(error) = ended;
+                    while let Ok(event) = told.try_recv() {
+                        self.event(&mut teller, event);
+                    }
+                    return error;
+                }
+                Some(event) = told.recv() => self.event(&mut teller, event),
+            }
+        }
+    }
+
+    fn event(&self, teller: &mut Teller<'_>, event: Event) {
+        self.facts.event(&event);
+        teller.event(event);
+    }
+}
+
+/// Waits until the replica is not open any more.
+async fn lost(stages: &mut Stages) {
+    // An error means that it is not kept any more.
+    let _ = stages.wait_for(|(stage, _)| stage.replica().is_none()).await;
+}
+
+/// Waits for an order; without anybody to give one the link is to be closed.
+async fn next_order(orders: &mut mpsc::UnboundedReceiver<Order>) -> Order {
+    orders.recv().await.unwrap_or(Order::Close)
+}
+
+/// Waits for an order that ends what goes on; what goes on need not be resumed.
+async fn end_order(orders: &mut mpsc::UnboundedReceiver<Order>) -> Order {
+    loop {
+        match next_order(orders).await {
+            Order::Resume => {}
+            order => return order,
+        }
+    }
+}
+
+/// Waits for the word to go on; false: the link is to be closed.
+async fn until_resumed(orders: &mut mpsc::UnboundedReceiver<Order>) -> bool {
+    loop {
+        match next_order(orders).await {
+            Order::Resume => return true,
+            Order::Pause => {}
+            Order::Close => return false,
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The [`LinkFacts`] are what can be told of a link: its state, its backlog, what it carried and how fast.
+
+use crate::core::path::RelPath;
+use crate::core::version::ReplicaId;
+use crate::link::{Event, Gauge, Outcome, Totals};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How far back rates are taken, in samples of about a second.
+const SAMPLES: usize = 60;
+/// Over how many of them a rate is the mean.
+const RATE: usize = 10;
+
+/// How a link stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It waits for the replica of this end, which says why.
+    Waiting,
+    /// It is being made.
+    Connecting,
+    /// Both ends look at their trees.
+    Scanning,
+    /// What differs is carried over.
+    CatchingUp,
+    /// Both ends were in step, and changes are carried as they happen.
+    Live,
+    /// It broke, or could not be made; it is tried again then.
+    Broken {
+        /// Why.
+        why: String,
+        /// When.
+        again: SystemTime,
+    },
+    /// A guard of the other end refuses to go on.
+    Halted {
+        /// Why.
+        why: String,
+    },
+    /// A person has paused it.
+    Paused,
+    /// The other end has dialled: that link carries everything.
+    ByOtherEnd,
+    /// The peer is this root itself, as in a configuration that is the same on several hosts.
+    Itself,
+    /// It is over.
+    Closed,
+}
+
+impl State {
+    /// Returns the state as one word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            State::Waiting => "waiting",
+            State::Connecting => "connecting",
+            State::Scanning => "scanning",
+            State::CatchingUp => "catching-up",
+            State::Live => "live",
+            State::Broken { .. } => "broken",
+            State::Halted { .. } => "halted",
+            State::Paused => "paused",
+            State::ByOtherEnd => "by-other-end",
+            State::Itself => "itself",
+            State::Closed => "closed",
+        }
+    }
+
+    /// Returns why it is not live, where there is a reason.
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            State::Broken { why, .. } | State::Halted { why } => Some(why),
+            State::Waiting
+            | State::Connecting
+            | State::Scanning
+            | State::CatchingUp
+            | State::Live
+            | State::Paused
+            | State::ByOtherEnd
+            | State::Itself
+            | State::Closed => None,
+        }
+    }
+}
+
+/// What can be told of a link.
+pub struct LinkFacts {
+    /// The block that it belongs to.
+    pub block: String,
+    /// The root at this end.
+    pub root: String,
+    /// The root at the other end.
+    pub peer: String,
+    /// Whether this end dials.
+    pub dials: bool,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    state: State,
+    since: SystemTime,
+    gauge: Option<Gauge>,
+    /// Of the sessions before this one.
+    before: Totals,
+    replica: Option<ReplicaId>,
+    sessions: u64,
+    carried: u64,
+    failed: u64,
+    last: Option<(SystemTime, RelPath)>,
+    samples: VecDeque<(Instant, Totals)>,
+}
+
+/// The numbers of a link at a moment.
+#[derive(Debug, Clone)]
+pub struct Numbers {
+    /// Its state.
+    pub state: State,
+    /// Since when.
+    pub since: SystemTime,
+    /// The replica at the other end, once it is known.
+    pub replica: Option<ReplicaId>,
+    /// How often it was made.
+    pub sessions: u64,
+    /// Changes that it carried, both ways.
+    pub carried: u64,
+    /// Changes that it could not carry.
+    pub failed: u64,
+    /// The last change that it carried, and when.
+    pub last: Option<(SystemTime, RelPath)>,
+    /// Bytes, both ways.
+    pub totals: Totals,
+    /// Bytes a second over the last ten seconds, both ways.
+    pub rates: Totals,
+}
+
+impl LinkFacts {
+    /// Makes them for a link that is to come.
+    pub fn new(block: String, root: String, peer: String, dials: bool) -> LinkFacts {
+        let inner = Inner {
+            state: State::Waiting,
+            since: SystemTime::now(),
+            gauge: None,
+            before: Totals::default(),
+            replica: None,
+            sessions: 0,
+            carried: 0,
+            failed: 0,
+            last: None,
+            samples: VecDeque::new(),
+        };
+        LinkFacts { block, root, peer, dials, inner: Mutex::new(inner) }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no thread panics with this locked")
+    }
+
+    /// Notes how it stands now.
+    pub fn set(&self, state: State) {
+        let mut inner = self.inner();
+        if inner.state != state {
+            inner.state = state;
+            inner.since = SystemTime::now();
+        }
+    }
+
+    /// Returns how it stands.
+    pub fn state(&self) -> State {
+        self.inner().state.clone()
+    }
+
+    /// Notes that a session begins, with this replica.
+    pub fn begin(&self, gauge: Gauge, replica: ReplicaId) {
+        let mut inner = self.inner();
+        inner.gauge = Some(gauge);
+        inner.replica = Some(replica);
+        inner.sessions += 1;
+    }
+
+    /// Notes that the session is over.
+    pub fn end(&self) {
+        let mut inner = self.inner();
+        if let Some(gauge) = inner.gauge.take() {
+            let (before, more) = (inner.before, gauge.totals());
+            inner.before =
+                Totals { sent: before.sent + more.sent, received: before.received + more.received };
+        }
+    }
+
+    /// Returns what tells how its session stands, if there is one.
+    pub fn gauge(&self) -> Option<Gauge> {
+        self.inner().gauge.clone()
+    }
+
+    /// Returns the replica at the other end, once it is known.
+    pub fn replica(&self) -> Option<ReplicaId> {
+        self.inner().replica
+    }
+
+    /// Notes what a session tells.
+    pub fn event(&self, event: &Event) {
+        let Event::Change { path, outcome, .. } = event else { return };
+        let mut inner = self.inner();
+        match outcome {
+            Outcome::Done | Outcome::Partly(_) => {
+                inner.carried += 1;
+                inner.last = Some((SystemTime::now(), path.clone()));
+            }
+            Outcome::Failed(_) => inner.failed += 1,
+            Outcome::Skipped(_) => {}
+        }
+    }
+
+    /// Takes a sample for the rates; to be called about once a second.
+    pub fn sample(&self) {
+        let mut inner = self.inner();
+        let totals = inner.totals();
+        if inner.samples.len() >= SAMPLES {
+            inner.samples.pop_front();
+        }
+        inner.samples.push_back((Instant::now(), totals));
+    }
+
+    /// Returns the numbers of this moment.
+    pub fn numbers(&self) -> Numbers {
+        let inner = self.inner();
+        let totals = inner.totals();
+        let old =
+            inner.samples.len().checked_sub(RATE).map_or(inner.samples.front(), |at| inner.samples.get(at));
+        let rates = old.map_or(Totals::default(), |(then, old)| {
+            let seconds = then.elapsed().max(Duration::from_secs(1)).as_secs_f64();
+            let rate = |now: u64, then: u64| (now.saturating_sub(then) as f64 / seconds) as u64;
+            Totals { sent: rate(totals.sent, old.sent), received: rate(totals.received, old.received) }
+        });
+        Numbers {
+            state: inner.state.clone(),
+            since: inner.since,
+            replica: inner.replica,
+            sessions: inner.sessions,
+            carried: inner.carried,
+            failed: inner.failed,
+            last: inner.last.clone(),
+            totals,
+            rates,
+        }
+    }
+}
+
+impl Inner {
+    fn totals(&self) -> Totals {
+        let now = self.gauge.as_ref().map(Gauge::totals).unwrap_or_default();
+        Totals { sent: self.before.sent + now.sent, received: self.before.received + now.received }
+    }
+}

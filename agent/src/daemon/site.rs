@@ -1,0 +1,290 @@
+//! The [`Site`]: the replicas of a process and the links between them and others. What is wanted can change while it
+//! runs; what stays the same goes on undisturbed.
+
+use super::News;
+use super::dial::{Dialled, Order};
+use super::facts::LinkFacts;
+use super::hub::Hub;
+use super::kept::{Care, Kept, canonical};
+use crate::cmd::connect::{check_apart, leading_root};
+use crate::options::{LinkOptions, Options, ReplicaOptions, SshOptions};
+use crate::output::Reporter;
+use crate::roots::Root;
+use anyhow::Result;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::{Duration, SystemTime};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// How often samples are taken for the rates.
+const SAMPLE: Duration = Duration::from_secs(1);
+
+/// A link as it is wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Link {
+    /// The name of its block.
+    pub block: String,
+    /// The root at this end, as it was written.
+    pub root: PathBuf,
+    /// The root at the other end.
+    pub peer: Root,
+    /// What is synchronised, and who wins.
+    pub options: LinkOptions,
+    /// How the replicas are kept.
+    pub replica: ReplicaOptions,
+    /// How the other host is reached.
+    pub ssh: SshOptions,
+    /// Where archives lie.
+    pub state_dir: PathBuf,
+    /// Whether this end has the first of the two roots.
+    pub local_is_first: bool,
+    /// Whether it is no mistake when the peer is this root itself.
+    pub may_be_itself: bool,
+}
+
+impl Link {
+    /// Returns the links that options ask for: from the leading root to each of the others.
+    ///
+    /// # Errors
+    /// When no root can lead, or two are the same directory.
+    pub fn of(block: &str, options: &Options) -> Result<Vec<Link>> {
+        check_apart(options)?;
+        let (leading, path) = leading_root(options)?;
+        let link = |place: usize| Link {
+            block: block.to_owned(),
+            root: path.clone(),
+            peer: options.roots[place].clone(),
+            options: options.link(place.max(1)),
+            replica: options.replica.clone(),
+            ssh: options.ssh.clone(),
+            state_dir: options.command.state_dir.clone(),
+            local_is_first: leading == 0,
+            may_be_itself: false,
+        };
+        Ok((0..options.roots.len()).filter(|&place| place != leading).map(link).collect())
+    }
+
+    /// Returns the roots of this host that it takes part in, without symbolic links.
+    fn roots(&self) -> Vec<PathBuf> {
+        let mut roots = vec![canonical(&self.root)];
+        if let Root::Local(path) = &self.peer {
+            roots.push(canonical(path));
+        }
+        roots
+    }
+}
+
+/// A replica that is kept.
+struct KeptHere {
+    kept: Arc<Kept>,
+    task: JoinHandle<()>,
+}
+
+/// A link that this end makes.
+struct LinkHere {
+    link: Link,
+    facts: Arc<LinkFacts>,
+    orders: mpsc::UnboundedSender<Order>,
+    task: JoinHandle<()>,
+}
+
+/// The replicas of a process and its links.
+pub struct Site {
+    hub: Hub,
+    news: mpsc::UnboundedSender<News>,
+    started: SystemTime,
+    replicas: Mutex<BTreeMap<PathBuf, KeptHere>>,
+    links: Mutex<Vec<LinkHere>>,
+    answered: Mutex<Vec<Arc<LinkFacts>>>,
+    myself: Weak<Site>,
+}
+
+/// How a site was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// Everything at hand was finished.
+    Cleanly,
+    /// Something took too long: what it left is dealt with at the next start.
+    TooLate,
+}
+
+/// How long what is at hand may take when a site is stopped.
+const STOPPING: Duration = Duration::from_secs(75);
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no thread panics with this locked")
+}
+
+impl Site {
+    /// Makes an empty one, which tells its news there.
+    pub fn new(news: mpsc::UnboundedSender<News>) -> Arc<Site> {
+        let site = Arc::new_cyclic(|myself| Site {
+            hub: Hub::new(),
+            news,
+            started: SystemTime::now(),
+            replicas: Mutex::default(),
+            links: Mutex::default(),
+            answered: Mutex::default(),
+            myself: myself.clone(),
+        });
+        let sampled = Arc::downgrade(&site);
+        tokio::spawn(async move {
+            while let Some(site) = sampled.upgrade() {
+                site.all_links().iter().for_each(|facts| facts.sample());
+                drop(site);
+                tokio::time::sleep(SAMPLE).await;
+            }
+        });
+        site
+    }
+
+    /// Keeps these replicas and links from now on, and no others. Those that are the same as before go on undisturbed;
+    /// returns when the others have stopped.
+    pub async fn set(&self, wanted: Vec<(Link, Arc<Reporter>)>) {
+        let care = care_of(wanted.iter().map(|(link, _)| link));
+        let stopping = self.stop_unwanted(&wanted, &care);
+        for task in stopping {
+            // One that takes too long is left behind; whoever wants its replica waits for it.
+            let _ = tokio::time::timeout(STOPPING, task).await;
+        }
+        let mut replicas = locked(&self.replicas);
+        for (root, care) in care {
+            replicas.entry(root.clone()).or_insert_with(|| {
+                let (kept, task) = Kept::start(root, care, self.hub.clone(), self.news.clone());
+                KeptHere { kept, task }
+            });
+        }
+        let mut links = locked(&self.links);
+        for (link, reporter) in wanted {
+            if links.iter().any(|here| here.link == link) {
+                continue;
+            }
+            let Some(here) = replicas.get(&canonical(&link.root)) else { continue };
+            links.push(self.start(link, here.kept.clone(), reporter));
+        }
+    }
+
+    fn start(&self, link: Link, kept: Arc<Kept>, reporter: Arc<Reporter>) -> LinkHere {
+        let facts =
+            LinkFacts::new(link.block.clone(), kept.root.display().to_string(), link.peer.to_string(), true);
+        let facts = Arc::new(facts);
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let dialled = Dialled {
+            link: link.clone(),
+            kept,
+            facts: facts.clone(),
+            reporter,
+            news: self.news.clone(),
+            site: self.myself.clone(),
+        };
+        LinkHere { link, facts, orders, task: tokio::spawn(dialled.run(ordered)) }
+    }
+
+    /// Stops what is wanted no longer, or otherwise. Returns the tasks that are ending.
+    fn stop_unwanted(
+        &self,
+        wanted: &[(Link, Arc<Reporter>)],
+        care: &BTreeMap<PathBuf, Care>,
+    ) -> Vec<JoinHandle<()>> {
+        let mut replicas = locked(&self.replicas);
+        let changed: Vec<PathBuf> = replicas
+            .iter()
+            .filter(|(root, here)| care.get(*root) != Some(&here.kept.care))
+            .map(|(root, _)| root.clone())
+            .collect();
+        let mut tasks = Vec::new();
+        let stays = |here: &LinkHere| {
+            wanted.iter().any(|(link, _)| *link == here.link)
+                && !here.link.roots().iter().any(|root| changed.contains(root))
+        };
+        for here in locked(&self.links).extract_if(.., |here| !stays(here)) {
+            let _ = here.orders.send(Order::Close);
+            tasks.push(here.task);
+        }
+        for root in changed {
+            if let Some(here) = replicas.remove(&root) {
+                here.kept.close();
+                tasks.push(here.task);
+            }
+        }
+        tasks
+    }
+
+    /// Stops everything, with what is at hand finished.
+    pub async fn stop(&self) -> Stopped {
+        match tokio::time::timeout(STOPPING, self.set(Vec::new())).await {
+            Ok(()) => Stopped::Cleanly,
+            Err(_) => Stopped::TooLate,
+        }
+    }
+
+    /// Returns whether every part of it still runs.
+    pub fn is_whole(&self) -> bool {
+        locked(&self.replicas).values().all(|here| !here.task.is_finished())
+            && locked(&self.links).iter().all(|here| !here.task.is_finished())
+    }
+
+    /// Returns since when it is there.
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// Returns the capture of all its replicas.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Returns the replicas that it keeps.
+    pub fn replicas(&self) -> Vec<Arc<Kept>> {
+        locked(&self.replicas).values().map(|here| here.kept.clone()).collect()
+    }
+
+    /// Returns the replica that is kept at a path.
+    pub fn kept_at(&self, path: &Path) -> Option<Arc<Kept>> {
+        locked(&self.replicas).get(&canonical(path)).map(|here| here.kept.clone())
+    }
+
+    /// Returns what can be told of every link: those that this end makes first.
+    pub fn all_links(&self) -> Vec<Arc<LinkFacts>> {
+        let mut all: Vec<Arc<LinkFacts>> =
+            locked(&self.links).iter().map(|here| here.facts.clone()).collect();
+        all.extend(locked(&self.answered).iter().cloned());
+        all
+    }
+
+    pub(super) fn add_answered(&self, facts: Arc<LinkFacts>) {
+        locked(&self.answered).push(facts);
+    }
+
+    pub(super) fn remove_answered(&self, facts: &Arc<LinkFacts>) {
+        locked(&self.answered).retain(|other| !Arc::ptr_eq(other, facts));
+    }
+
+    /// Gives an order to the links of these facts.
+    pub fn order(&self, wanted: impl Fn(&LinkFacts) -> bool, order: Order) -> usize {
+        let links = locked(&self.links);
+        let ordered = links.iter().filter(|here| wanted(&here.facts));
+        ordered.filter(|here| here.orders.send(order).is_ok()).count()
+    }
+}
+
+/// Returns how each root has to be kept for these links. A scan leaves out only what every link of a root leaves out.
+fn care_of<'l>(links: impl Iterator<Item = &'l Link>) -> BTreeMap<PathBuf, Care> {
+    let mut all: BTreeMap<PathBuf, Care> = BTreeMap::new();
+    for link in links {
+        for root in link.roots() {
+            let ignore = (link.options.ignore.clone(), link.options.ignorenot.clone());
+            match all.get_mut(&root) {
+                Some(care) if care.ignore != ignore => care.ignore = (Vec::new(), Vec::new()),
+                Some(_) => {}
+                None => {
+                    let (state_dir, options) = (link.state_dir.clone(), link.replica.clone());
+                    all.insert(root, Care { state_dir, options, ignore });
+                }
+            }
+        }
+    }
+    all
+}

@@ -1,0 +1,102 @@
+//! A [`Daemon`] is a `vfsync daemon` that runs while a test changes its trees and its configuration.
+
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+
+use crate::{Compare, LIMIT, Outcome, Pair, Running, Tree, wait_for, wait_for_up_to};
+
+/// A running `vfsync daemon`.
+pub struct Daemon {
+    running: Running,
+    config: PathBuf,
+}
+
+impl Daemon {
+    /// Starts it with this configuration, in the environment of a pair.
+    pub fn start(pair: &Pair, config: &str) -> Daemon {
+        let path = pair.home().path("vfsync.toml");
+        pair.home().file("vfsync.toml", config);
+        let running = pair.vfsync().args(["daemon".as_ref(), "--config".as_ref(), path.as_os_str()]).start();
+        Daemon { running, config: path }
+    }
+
+    /// Starts it for both roots of a pair, and waits until they are the same.
+    pub fn of(pair: &Pair) -> Daemon {
+        let mut daemon = Daemon::start(pair, &(pair.defaults() + &pair.block()));
+        daemon.carries(&pair.first, &pair.second);
+        daemon
+    }
+
+    /// Waits until two trees are the same, and panics with their differences if they do not become so.
+    #[track_caller]
+    pub fn carries(&mut self, first: &Tree, second: &Tree) -> &mut Daemon {
+        let mut differences = Vec::new();
+        let same = wait_for_up_to(LIMIT, || {
+            assert!(self.running.is_running(), "vfsync daemon has ended:\n{}", self.running.stderr());
+            differences = first.snapshot().differences(&second.snapshot(), Compare::default());
+            differences.is_empty().then_some(())
+        });
+        if same.is_none() {
+            let said = self.running.stderr();
+            panic!("not carried over in {} s:\n{}{said}", LIMIT.as_secs(), differences.join("\n"));
+        }
+        self
+    }
+
+    /// Waits until its log holds some words.
+    #[track_caller]
+    pub fn says(&mut self, words: &str) -> &mut Daemon {
+        self.says_times(words, 1)
+    }
+
+    /// Waits until its log holds some words so often.
+    #[track_caller]
+    pub fn says_times(&mut self, words: &str, times: usize) -> &mut Daemon {
+        wait_for(&format!("{words:?} in the log"), || {
+            let said = self.running.stderr();
+            assert!(self.running.is_running(), "vfsync daemon has ended:\n{said}");
+            (said.matches(words).count() >= times).then_some(())
+        });
+        self
+    }
+
+    /// Gives it another configuration, and tells it so.
+    pub fn reload(&mut self, config: &str) -> &mut Daemon {
+        std::fs::write(&self.config, config).expect("the configuration can be written");
+        self.running.signal(Signal::HUP);
+        self
+    }
+
+    /// Waits until `vfsync status` says that there are so many links in a state.
+    #[track_caller]
+    pub fn links(&mut self, pair: &Pair, state: &str, count: usize) -> &mut Daemon {
+        wait_for(&format!("{count} links to be {state}"), || {
+            assert!(self.running.is_running(), "vfsync daemon has ended:\n{}", self.running.stderr());
+            let links = status(pair, "link");
+            (links.iter().filter(|link| link["state"] == state).count() == count).then_some(())
+        });
+        self
+    }
+
+    /// Returns the process.
+    pub fn process(&mut self) -> &mut Running {
+        &mut self.running
+    }
+
+    /// Stops it as the service manager does, and waits for its end.
+    pub fn stop(self) -> Outcome {
+        self.running.signal(Signal::TERM);
+        self.running.end()
+    }
+}
+
+/// Asks the processes of a pair's near end with a command such as `status`.
+pub fn ask(pair: &Pair, args: &[&str]) -> Outcome {
+    pair.vfsync().args(args).run()
+}
+
+/// Returns the lines of one kind that `vfsync status --json` prints; none if nobody answers.
+pub fn status(pair: &Pair, event: &str) -> Vec<serde_json::Value> {
+    ask(pair, &["status", "--json"]).events(event)
+}
