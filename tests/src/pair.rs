@@ -101,6 +101,12 @@ impl Pair {
         format!("env VFSYNC_STATE_DIR={} {}", state.display(), crate::binary::vfsync().display())
     }
 
+    /// Returns what starts vfsync at the near end, for another pair that has it as its far end.
+    pub fn near_server_command(&self) -> String {
+        let state = self.near_state();
+        format!("env VFSYNC_STATE_DIR={} {}", state.display(), crate::binary::vfsync().display())
+    }
+
     /// Returns `vfsync COMMAND` with the options that the link needs, and nothing of the user's own. The roots are
     /// still to be named.
     pub fn bare(&self, command: &str) -> Vfsync {

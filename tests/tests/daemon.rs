@@ -337,3 +337,164 @@ fn the_control_socket_is_for_its_owner() {
     daemon.stop().code(0);
     assert!(!socket.exists());
 }
+
+over_both_links! {
+    fn cron_makes_a_pass_over_every_block_and_is_quiet(pair) {
+        pair.first.file("f", "1");
+        pair.second.file("g", "2");
+        let config = pair.home().path("vfsync.toml");
+        pair.home().file("vfsync.toml", pair.defaults() + &pair.block());
+        let cron = || pair.vfsync().arg("cron").arg("--config").arg(&config).run();
+        let quiet = |outcome: vfsync_tests::Outcome, code: i32| {
+            assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (Some(code), "", ""), "{outcome}");
+        };
+        quiet(cron(), 0);
+        assert_same(&pair.first, &pair.second);
+        quiet(cron(), 0);
+        pair.first.file("f", "mine");
+        pair.second.file("f", "yours").file("h", "3");
+        cron().code(1).tells("f");
+        assert_eq!(pair.first.text("h"), "3");
+        pair.second.file("f", "mine");
+        // Where the daemon is at work there is nothing to do.
+        let daemon = Daemon::of(pair);
+        quiet(cron(), 0);
+        daemon.stop().code(0);
+        fs::remove_dir_all(pair.second.root()).unwrap();
+        cron().code(3).says("does not exist");
+    }
+}
+
+#[test]
+fn two_crons_never_run_at_a_time() {
+    let pair = Pair::local();
+    pair.first.file("f", "1");
+    let config = pair.home().path("vfsync.toml");
+    pair.home().file("vfsync.toml", pair.block());
+    let cron = || pair.vfsync().arg("cron").arg("--config").arg(&config).run();
+    fs::create_dir_all(pair.near_state()).unwrap();
+    let lock = fs::File::create(pair.near_state().join("cron.lock")).unwrap();
+    lock.lock().unwrap();
+    cron().code(0);
+    assert!(!pair.second.has("f"));
+    drop(lock);
+    cron().code(0);
+    assert!(pair.second.has("f"));
+}
+
+/// Two hosts with a daemon each, which share this one: each has its own state.
+struct Hosts {
+    pair: Pair,
+    there: Pair,
+}
+
+impl Hosts {
+    fn new() -> Hosts {
+        let (pair, there) = (Pair::over_ssh(), Pair::over_ssh());
+        Hosts { pair, there }
+    }
+
+    /// Returns the command that starts vfsync as the other one's far end.
+    fn defaults(of: &Pair, peer: &Pair) -> String {
+        of.defaults().replace(&of.server_command(), &peer.near_server_command())
+    }
+}
+
+#[test]
+fn a_host_with_a_daemon_serves_through_it() {
+    let Hosts { pair, there } = Hosts::new();
+    // There, a daemon keeps the second root together with one of its own.
+    let local = Tree::new(there.home().path("local"));
+    let root = |tree: &Tree| tree.root().display().to_string();
+    let mut far = Daemon::start(&there, &block(&root(&pair.second), &[&root(&local)]));
+    pair.second.file("f", "1");
+    far.carries(&pair.second, &local);
+    let config = Hosts::defaults(&pair, &there) + &pair.block();
+    let mut near = Daemon::start(&pair, &config);
+    near.carries(&pair.first, &local);
+    local.file("g", "2");
+    near.carries(&pair.first, &local);
+    let answered = status(&there, "link")
+        .into_iter()
+        .find(|link| link["dials"] == false && link["peer"] == pair.first_root());
+    assert_eq!(answered.expect("it came through the daemon")["state"], "live");
+    // A pass from elsewhere goes the same way.
+    far.stop().code(0);
+    let far = Daemon::start(&there, &block(&root(&pair.second), &[&root(&local)]));
+    pair.first.file("h", "3");
+    near.carries(&pair.first, &local);
+    near.stop().code(0);
+    far.stop().code(0);
+}
+
+#[test]
+fn the_same_configuration_on_both_hosts_gives_one_link() {
+    let Hosts { pair, there } = Hosts::new();
+    let address = |tree: &Tree| pair.sshd().root(tree.root());
+    let peers = [address(&pair.first), address(&pair.second)];
+    let peers: Vec<&str> = peers.iter().map(String::as_str).collect();
+    let root = |tree: &Tree| tree.root().display().to_string();
+    // Each has both as peers, and so itself, too.
+    let here = Hosts::defaults(&pair, &there) + &block(&root(&pair.first), &peers[1..]);
+    let other = Hosts::defaults(&there, &pair) + &block(&root(&pair.second), &peers[..1]);
+    pair.first.file("f", "1");
+    pair.second.file("g", "2");
+    let (mut near, mut far) = (Daemon::start(&pair, &here), Daemon::start(&there, &other));
+    near.carries(&pair.first, &pair.second);
+    let live = |of: &Pair| status(of, "link").iter().filter(|link| link["state"] == "live").count();
+    wait_for("one link at each end", || (live(&pair) == 1 && live(&there) == 1).then_some(()));
+    for n in 0..20 {
+        pair.first.file(format!("a{n}"), "");
+        pair.second.file(format!("b{n}"), "");
+    }
+    near.carries(&pair.first, &pair.second);
+    assert_eq!((live(&pair), live(&there)), (1, 1));
+    // Whichever of the two it is that has dialled: it is killed, and comes back.
+    near.process().kill();
+    drop(near);
+    pair.second.file("meanwhile", "1");
+    let mut near = Daemon::start(&pair, &here);
+    near.carries(&pair.first, &pair.second);
+    wait_for("one link at each end", || (live(&pair) == 1 && live(&there) == 1).then_some(()));
+    far.carries(&pair.first, &pair.second);
+    near.stop().code(0).tells_not("conflict");
+    far.stop().code(0).tells_not("conflict");
+}
+
+#[test]
+fn a_configuration_may_name_the_host_that_it_is_on() {
+    let Hosts { pair, there } = Hosts::new();
+    let itself = pair.sshd().root(pair.first.root());
+    let third = pair.home().path("third");
+    let config =
+        Hosts::defaults(&pair, &pair) + &block(&pair.first_root(), &[&itself, third.to_str().unwrap()]);
+    let third = Tree::new(&third);
+    pair.first.file("f", "1");
+    let mut daemon = Daemon::start(&pair, &config);
+    daemon.carries(&pair.first, &third).links(&pair, "itself", 1);
+    daemon.stop().code(0);
+    drop(there);
+}
+
+#[test]
+fn a_guard_of_the_other_host_is_resumed_from_here() {
+    let pair = Pair::over_ssh();
+    for n in 0..20 {
+        pair.first.file(format!("{n}"), "");
+    }
+    let mut daemon = Daemon::start(&pair, &(pair.defaults() + &pair.block() + "max-delete = 5\n"));
+    daemon.carries(&pair.first, &pair.second).links(&pair, "live", 1);
+    for n in 0..10 {
+        pair.second.remove(format!("{n}"));
+    }
+    daemon.links(&pair, "halted", 1);
+    let halted = status(&pair, "link").pop().unwrap();
+    assert!(halted["deletions"].as_u64().is_some_and(|n| n > 5), "{halted}");
+    assert!(pair.first.files() >= 15);
+    wait_for("all of them to be approved", || {
+        ask(&pair, &["resume"]).code(0);
+        (!pair.first.has("9")).then_some(())
+    });
+    daemon.carries(&pair.first, &pair.second);
+    daemon.stop().code(0);
+}

@@ -143,7 +143,7 @@ impl Archive {
         root: &Path,
         identity: RootIdentity,
     ) -> Result<(Archive, Opened), ArchiveError> {
-        let folder = state.join("replicas").join(identity.folder());
+        let folder = Archive::folder_of(state, identity);
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| ArchiveError::Io { path, source }
@@ -170,6 +170,11 @@ impl Archive {
         let shown = [root.as_os_str().as_encoded_bytes(), b"\n"].concat();
         fs::write(folder.join("root"), shown).map_err(io(&folder))?;
         Ok((archive, opened))
+    }
+
+    /// Returns the folder in which the archive of a root lies, or would.
+    pub fn folder_of(state: &Path, identity: RootIdentity) -> PathBuf {
+        state.join("replicas").join(identity.folder())
     }
 
     /// Returns the replica's id.

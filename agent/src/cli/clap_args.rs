@@ -30,6 +30,8 @@ pub(super) enum CliCommand {
     Live(OptionsArgs),
     /// Keep everything that the configuration names the same, as a service
     Daemon(CliDaemon),
+    /// For a crontab: one pass over everything that the configuration names, unless a daemon does it
+    Cron(CliDaemon),
     /// Show how the links and replicas of a running daemon or `live` stand
     Status(CliAsk),
     /// List what both sides have changed

@@ -28,6 +28,8 @@ pub enum Command {
     Live(LiveArgs),
     /// Keep everything that the configuration names the same.
     Daemon(DaemonArgs),
+    /// One pass over everything that the configuration names.
+    Cron(DaemonArgs),
     /// Ask the processes that keep replicas.
     Ask(AskArgs),
     /// Print what changes.
@@ -56,7 +58,7 @@ pub struct LiveArgs {
     pub options: Options,
 }
 
-/// What `vfsync daemon` needs.
+/// What `vfsync daemon` and `vfsync cron` need.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DaemonArgs {
     /// The configuration.
@@ -211,7 +213,7 @@ pub fn parse(
 
 /// Answers what is no command: one that is to come, or roots and options where the command should stand.
 fn check_command(args: &[OsString]) -> Result<(), UsageError> {
-    const LATER: [&str; 3] = ["cron", "resolve", "top"];
+    const LATER: [&str; 2] = ["resolve", "top"];
     let Some(first) = args.get(1) else { return Ok(()) };
     if let Some(later) = LATER.iter().find(|later| first == **later) {
         return Err(UsageError::Later(later));
@@ -235,10 +237,8 @@ fn resolve(command: CliCommand, environment: &Environment) -> Result<Command, Us
         CliCommand::Live(args) => {
             Command::Live(LiveArgs { options: for_live(args.options(RootsWanted::Star, environment)?)? })
         }
-        CliCommand::Daemon(CliDaemon { config }) => {
-            let config = config.or_else(|| environment.config.clone()).ok_or(UsageError::NoConfig)?;
-            Command::Daemon(DaemonArgs { config })
-        }
+        CliCommand::Daemon(args) => Command::Daemon(configured(args, environment)?),
+        CliCommand::Cron(args) => Command::Cron(configured(args, environment)?),
         CliCommand::Status(args) => ask(Asked::Status, args, environment)?,
         CliCommand::Conflicts(args) => ask(Asked::Conflicts, args, environment)?,
         CliCommand::Flush(CliFlush { path, timeout, asking }) => {
@@ -262,6 +262,11 @@ fn resolve(command: CliCommand, environment: &Environment) -> Result<Command, Us
         CliCommand::Completions { shell } => Command::Completions(shell),
         CliCommand::Man { command } => Command::Man(command),
     })
+}
+
+fn configured(args: CliDaemon, environment: &Environment) -> Result<DaemonArgs, UsageError> {
+    let config = args.config.or_else(|| environment.config.clone()).ok_or(UsageError::NoConfig)?;
+    Ok(DaemonArgs { config })
 }
 
 fn ask(asked: Asked, args: CliAsk, environment: &Environment) -> Result<Command, UsageError> {

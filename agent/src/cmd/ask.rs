@@ -115,7 +115,8 @@ fn for_people(value: &serde_json::Value) -> Result<String> {
         Some("flush") => flushed(value),
         _ => match serde_json::from_value(value.clone()).context("its answer cannot be understood")? {
             Line::Process(process) => format!(
-                "vfsync {}, process {}, for {}; capture by {}: {} events, {} coalesced, {} lost\n",
+                "vfsync {} {}, process {}, for {}; capture by {}: {} events, {} coalesced, {} lost\n",
+                process.role,
                 process.version,
                 process.pid,
                 ago(&process.since),

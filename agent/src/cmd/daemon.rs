@@ -32,7 +32,7 @@ pub async fn run(args: DaemonArgs, environment: &Environment) -> Result<ExitStat
     let (mut hangup, mut terminate, mut interrupt) =
         (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (news, mut told) = mpsc::unbounded_channel();
-    let site = Site::new(news);
+    let site = Site::new("daemon", news);
     let mut daemon =
         Daemon { site: site.clone(), reporters: BTreeMap::new(), state_dir: config.state_dir.clone() };
     daemon.follow(&config).await?;

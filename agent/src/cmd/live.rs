@@ -20,7 +20,7 @@ pub async fn run(args: LiveArgs) -> Result<ExitStatus> {
     let state_dir = options.command.state_dir.clone();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let (news, mut told) = mpsc::unbounded_channel();
-    let site = Site::new(news);
+    let site = Site::new("live", news);
     // Following works without it.
     let control = Control::listen(&state_dir, site.clone());
     if let Err(error) = &control {

@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub(crate) mod connect;
+pub mod cron;
 pub mod daemon;
 pub mod doctor;
 pub mod live;

@@ -3,6 +3,7 @@
 use crate::archive::ArchiveError;
 use crate::cli::ServeArgs;
 use crate::core::filter::Filter;
+use crate::daemon::control;
 use crate::daemon::hub::Hub;
 use crate::exit::ExitStatus;
 use crate::link::session::{Next, Session, scan_filter};
@@ -53,7 +54,18 @@ const IN_USE: Duration = Duration::from_secs(10);
 /// When the connection breaks, or the replica fails. What the other end has to know, it has been told.
 pub async fn serve(connection: Connection, place: Place) -> Result<()> {
     let (connection, _) = greet_as_acceptor(connection).await?;
-    let accepted = accept(connection).await?;
+    let mut accepted = accept(connection).await?;
+    // The archive has one owner: where a process keeps the replica, the session is its.
+    match keeper(&accepted.hello, &place).await {
+        Ok(Some(keeper)) => return Ok(accepted.relay(keeper).await?),
+        Ok(None) => {}
+        Err(error) => {
+            accepted.refuse(error.to_string()).await;
+            return Err(error.into());
+        }
+    }
+    // For what the first look finds, and not for as long as the session lasts.
+    let approved = accepted.hello.options.confirm_deletes.take().unwrap_or(0);
     let opened = open(&accepted.hello, &place).await;
     let (replica, notices) = match opened {
         Ok(opened) => opened,
@@ -65,10 +77,27 @@ pub async fn serve(connection: Connection, place: Place) -> Result<()> {
     };
     let choice = accepted.hello.options.capture;
     let (events, _nobody) = mpsc::unbounded_channel::<Event>();
+    replica.approve(approved);
     let session = accepted.welcome(replica.clone(), notices, events).await?;
-    let result = drive(session, &replica, choice).await;
+    let result = drive(session, &replica, choice, &place.state_dir).await;
     close(replica);
     result
+}
+
+/// Finds the process of this host that keeps the replica that is asked for.
+async fn keeper(hello: &Hello, place: &Place) -> std::io::Result<Option<Connection>> {
+    let asked = Path::new(OsStr::from_bytes(&hello.root));
+    let asked = std::path::absolute(asked).unwrap_or_else(|_| asked.to_owned());
+    let started = Instant::now();
+    loop {
+        let keeper = control::keeper_of(&place.state_dir, &asked, place.pinned.as_deref()).await?;
+        // One that wants it has it in a moment.
+        let waits = started.elapsed() < IN_USE && crate::replica::is_wanted(&asked, &place.state_dir);
+        if keeper.is_some() || !waits {
+            return Ok(keeper);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Opens the replica that was asked for.
@@ -134,7 +163,7 @@ pub fn check_apart(from: &Whereabouts, asked: &Path) -> Result<()> {
     let ours = crate::replica::inodes_up(&here);
     let (Some(mine), Some(theirs)) = (ours.first(), from.inodes.first()) else { return Ok(()) };
     if mine == theirs {
-        bail!("{there} and {} are the same directory: give two different ones", here.display());
+        bail!("{there} and {} {SAME}: give two different ones", here.display());
     }
     if ours.contains(theirs) || from.inodes.contains(mine) {
         bail!(
@@ -143,6 +172,14 @@ pub fn check_apart(from: &Whereabouts, asked: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What is said of two roots that are one.
+const SAME: &str = "are the same directory";
+
+/// Returns whether a far end refuses because its root is the one of the end that dials.
+pub fn is_same_directory(why: &str) -> bool {
+    why.contains(SAME)
 }
 
 /// Refuses a root that lies outside of the one that this end serves.
@@ -170,7 +207,12 @@ pub fn close(replica: Arc<Replica>) {
 type Following = JoinHandle<Result<std::convert::Infallible, FollowError>>;
 
 /// Does what the end that dials says.
-async fn drive(mut session: Session, replica: &Arc<Replica>, choice: CaptureChoice) -> Result<()> {
+async fn drive(
+    mut session: Session,
+    replica: &Arc<Replica>,
+    choice: CaptureChoice,
+    state: &Path,
+) -> Result<()> {
     let mut following: Option<Following> = None;
     // Capture lasts as long as this does.
     let mut hub: Option<Hub> = None;
@@ -179,9 +221,15 @@ async fn drive(mut session: Session, replica: &Arc<Replica>, choice: CaptureChoi
             next = session.next() => next,
             ended = ended(&mut following) => {
                 let why = crate::replica::apply::words(&ended);
-                session.halt(&why).await;
+                let deletions = match &ended {
+                    FollowError::Scan(error) => error.deletions(),
+                    FollowError::Done | FollowError::Died(_) => None,
+                };
+                session.halt(&why, deletions).await;
                 break Err(ended.into());
             }
+            // The end that dials comes back at once, through the process that keeps the replica then.
+            () = wanted(replica, state), if following.is_some() => break Ok(()),
         };
         let start = match next {
             Ok(Next::Start(start)) => start,
@@ -204,11 +252,14 @@ async fn drive(mut session: Session, replica: &Arc<Replica>, choice: CaptureChoi
         let scanned = tokio::task::spawn_blocking(move || scanning.scan_until_quiet()).await;
         match scanned.context("scanning")? {
             Ok(report) => {
+                if start == Start::Live {
+                    replica.end_of_approval();
+                }
                 session.report(report, true).await?;
                 session.scanned().await?;
             }
             Err(error) => {
-                session.halt(&crate::replica::apply::words(&error)).await;
+                session.halt(&crate::replica::apply::words(&error), error.deletions()).await;
                 break Err(error.into());
             }
         }
@@ -220,6 +271,16 @@ async fn drive(mut session: Session, replica: &Arc<Replica>, choice: CaptureChoi
     }
     session.end(false).await;
     result
+}
+
+/// Waits until a process is here that keeps replicas, and asks for this one.
+async fn wanted(replica: &Replica, state: &Path) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if crate::replica::is_wanted(&replica.root, state) {
+            return;
+        }
+    }
 }
 
 /// Waits for the end of the following, if it has begun.

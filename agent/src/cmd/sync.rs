@@ -74,7 +74,7 @@ async fn test_server(options: &Options, reporter: &Reporter) -> Result<ExitStatu
 }
 
 /// One pass, and with `retry` further ones while paths fail.
-async fn passes(options: &Options, reporter: &Reporter) -> Result<ExitStatus> {
+pub(super) async fn passes(options: &Options, reporter: &Reporter) -> Result<ExitStatus> {
     let mut status = pass(options, reporter).await?;
     for _ in 0..options.command.retry {
         if status != ExitStatus::Failed {

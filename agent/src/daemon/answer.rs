@@ -5,7 +5,7 @@ use super::facts::{LinkFacts, State};
 use super::kept::{Kept, Stage};
 use super::site::Site;
 use crate::cmd::serve;
-use crate::link::session::{Next, Session};
+use crate::link::session::{Next, Session, nonce};
 use crate::link::{Accepted, Event, LinkError, accept};
 use crate::replica::Replica;
 use crate::replica::scan::ScanReport;
@@ -47,8 +47,24 @@ impl Site {
                 return Err(error);
             }
         };
+        let (own, peer) = (replica.id(), accepted.hello.replica);
+        let root = kept.root.display().to_string();
+        if peer != own {
+            // Of two links between the same two the one that the lower id has dialled stays.
+            if let Some(dialled) = self.dialled_with(&root, peer) {
+                if own < peer {
+                    accepted.linked(own).await;
+                    return Ok(());
+                }
+                dialled.give_way();
+            }
+            // Whoever dials again has lost what was there before, and knows it first.
+            if let Some(before) = self.answered_with(&root, peer) {
+                before.give_way();
+            }
+        }
         let from = Path::new(OsStr::from_bytes(&accepted.hello.from.root)).display().to_string();
-        let facts = LinkFacts::new(String::new(), kept.root.display().to_string(), from, false);
+        let facts = LinkFacts::new(String::new(), root, from, false);
         let facts = Arc::new(facts);
         let (events, told) = mpsc::unbounded_channel();
         let session = accepted.welcome(replica.clone(), serve::notices(&replica), events).await?;
@@ -69,10 +85,23 @@ impl Site {
         if let Some(pinned) = pinned {
             serve::check_pinned(&asked, pinned)?;
         }
-        serve::check_apart(&hello.from, &asked)?;
+        // A configuration may name the host that it is on; who dials sees that it met itself.
+        if hello.nonce != nonce() {
+            serve::check_apart(&hello.from, &asked)?;
+        }
         let Some(kept) = self.kept_at(&asked) else {
             bail!("the vfsync that runs on this host does not keep {}", asked.display());
         };
+        if let (Stage::Halted { deletions, .. }, _) = kept.stage()
+            && let Some(approved) = hello.options.confirm_deletes
+            && approved >= deletions
+        {
+            // Somebody was shown it at the other end.
+            kept.resume(deletions);
+            let mut stages = kept.stages();
+            let resumed = stages.wait_for(|(stage, _)| !matches!(stage, Stage::Halted { .. }));
+            drop(timeout(OPENING, resumed).await);
+        }
         let mut stages = kept.stages();
         let open = timeout(OPENING, stages.wait_for(|(stage, _)| !matches!(stage, Stage::Opening))).await;
         drop(open);
@@ -105,12 +134,13 @@ impl Answering {
                     self.facts.event(&event);
                     continue;
                 }
-                why = gone(&mut stages) => {
+                (why, deletions) = gone(&mut stages) => {
                     if let Some(why) = why {
-                        session.halt(&why).await;
+                        session.halt(&why, deletions).await;
                     }
                     break Ok(());
                 }
+                () = self.facts.has_to_give_way() => break Ok(()),
             };
             let start = match next {
                 Ok(Next::Start(start)) => start,
@@ -151,8 +181,11 @@ impl Answering {
     }
 }
 
-/// Waits until the replica is not open any more. Returns why, where there is a reason.
-async fn gone(stages: &mut watch::Receiver<(Stage, SystemTime)>) -> Option<String> {
-    let gone = stages.wait_for(|(stage, _)| stage.replica().is_none()).await.ok()?;
-    gone.0.why().map(ToOwned::to_owned)
+/// Waits until the replica is not open any more. Returns why, where there is a reason, and how many deletions a person can
+/// approve.
+async fn gone(stages: &mut watch::Receiver<(Stage, SystemTime)>) -> (Option<String>, Option<u64>) {
+    match stages.wait_for(|(stage, _)| stage.replica().is_none()).await {
+        Ok(gone) => (gone.0.why().map(ToOwned::to_owned), gone.0.deletions()),
+        Err(_) => (None, None),
+    }
 }

@@ -10,9 +10,11 @@ use crate::core::path::RelPath;
 use crate::link::accept;
 use crate::transport::{Connection, PROTOCOL_VERSION};
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,11 +62,11 @@ pub enum Request {
     Serve {
         /// The version of the protocol that the two ends have agreed on.
         protocol: u16,
-        /// The only root that may be asked for.
-        pinned: Option<PathBuf>,
+        /// The root that is asked for, as bytes.
+        root: Vec<u8>,
+        /// The only root that may be asked for, as bytes.
+        pinned: Option<Vec<u8>>,
     },
-    /// Let go of the replica that is served.
-    Release,
 }
 
 /// The last line of an answer.
@@ -134,6 +136,52 @@ pub fn connect(path: &Path) -> io::Result<UnixStream> {
     let stream = with_short_name(path, |short| std::os::unix::net::UnixStream::connect(short))?;
     stream.set_nonblocking(true)?;
     UnixStream::from_std(stream)
+}
+
+/// Looks for a process of this host that keeps a root, and connects to it for a session: what comes first on the connection
+/// is the hello.
+///
+/// # Errors
+/// When there is one, and it refuses.
+pub async fn keeper_of(state: &Path, root: &Path, pinned: Option<&Path>) -> io::Result<Option<Connection>> {
+    let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
+    for (pid, path) in sockets(state) {
+        // One that has ended has left its socket; one of another user is none of ours.
+        let Ok(stream) = connect(&path) else { continue };
+        let (reader, mut writer) = stream.into_split();
+        let pinned = pinned.map(bytes);
+        write(&mut writer, &Request::Serve { protocol: PROTOCOL_VERSION, root: bytes(root), pinned }).await?;
+        let mut reader = BufReader::new(reader);
+        let line = timeout(PATIENCE, read_line(&mut reader)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        match serde_json::from_slice::<Ending>(&line) {
+            Ok(Ending { exit: 0, .. }) => {
+                let name = format!("process {pid}");
+                return Ok(Some(Connection::new(Box::new(reader), Box::new(writer), name)));
+            }
+            Ok(Ending { exit: 3, say: Some(say) }) => return Err(io::Error::other(say)),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Returns whether a daemon runs with this state directory.
+pub async fn has_daemon(state: &Path) -> bool {
+    for (_, path) in sockets(state) {
+        let Ok(stream) = connect(&path) else { continue };
+        let (reader, mut writer) = stream.into_split();
+        let mut reader = BufReader::new(reader);
+        let asked = async {
+            write(&mut writer, &Request::Status).await?;
+            read_line(&mut reader).await
+        };
+        let Ok(Ok(line)) = timeout(PATIENCE, asked).await else { continue };
+        let process = serde_json::from_slice::<serde_json::Value>(&line).unwrap_or_default();
+        if process["event"] == "process" && process["role"] == "daemon" {
+            return true;
+        }
+    }
+    false
 }
 
 impl Control {
@@ -233,8 +281,11 @@ async fn answer(stream: UnixStream, site: &Arc<Site>) -> io::Result<()> {
         }
         Request::Pause { what } => pause(site, what.as_deref()),
         Request::Resume { what } => resume(site, what.as_deref()),
-        Request::Release => Ending { exit: 3, say: Some("this process keeps what it has".to_owned()) },
-        Request::Serve { protocol, pinned } => {
+        Request::Serve { protocol, root, pinned } => {
+            let root = PathBuf::from(OsString::from_vec(root));
+            if site.kept_at(&root).is_none() {
+                return write(&mut writer, &Ending { exit: 1, say: None }).await;
+            }
             if protocol != PROTOCOL_VERSION {
                 let say = format!(
                     "the vfsync that keeps the replicas of this host (process {}) is of another version: start it again",
@@ -245,6 +296,7 @@ async fn answer(stream: UnixStream, site: &Arc<Site>) -> io::Result<()> {
             write(&mut writer, &Ending::well()).await?;
             let connection = Connection::new(Box::new(reader), Box::new(writer), "the end that dials");
             let accepted = accept(connection).await.map_err(io::Error::other)?;
+            let pinned = pinned.map(|pinned| PathBuf::from(OsString::from_vec(pinned)));
             return site.answer_to(accepted, pinned).await.map_err(io::Error::other);
         }
     };

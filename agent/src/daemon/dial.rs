@@ -6,8 +6,10 @@ use super::site::{Link, Site};
 use super::{News, jittered};
 use crate::cmd::connect::{Connected, reach_host, reached_here};
 use crate::cmd::tell::Teller;
+use crate::core::version::ReplicaId;
 use crate::link::session::Session;
 use crate::link::{Event, LinkError, Setup};
+use crate::options::ReplicaOptions;
 use crate::output::Reporter;
 use crate::replica::Replica;
 use crate::replica::scan::ScanReport;
@@ -22,6 +24,9 @@ use tokio::time::sleep;
 
 /// How long to wait before a link that broke is made again: from, to.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// How often it is asked whether the link that the other end has dialled is there.
+const STAND_BY: Duration = Duration::from_secs(2);
 
 /// What a person or the site tells a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +64,8 @@ enum End {
     Error(anyhow::Error),
     /// The replica is not to be had any more.
     NoReplica,
+    /// The other end has dialled, too, and that link stays.
+    GivesWay(ReplicaId),
     Order(Order),
 }
 
@@ -68,6 +75,8 @@ impl Dialled {
         let mut stages = self.kept.stages();
         let mut pause = BACK_OFF.0;
         let mut first = true;
+        // How many deletions a person has approved, after the other end has shown them.
+        let mut approved = None;
         loop {
             self.facts.set(State::Waiting);
             let Some(replica) = self.until_open(&mut stages, &mut orders).await else {
@@ -75,7 +84,7 @@ impl Dialled {
             };
             let began = Instant::now();
             let mut was_there = false;
-            let end = self.turn(replica, &mut stages, &mut orders, &mut was_there).await;
+            let end = self.turn(replica, approved.take(), &mut stages, &mut orders, &mut was_there).await;
             self.facts.end();
             if was_there {
                 first = false;
@@ -86,7 +95,17 @@ impl Dialled {
             let next = match end {
                 End::NoReplica => continue,
                 End::Order(order) => Some(order),
-                End::Error(error) => self.after(&error, first, was_there, &mut pause, &mut orders).await,
+                End::GivesWay(peer) => {
+                    first = false;
+                    self.stand_by(peer, &mut orders).await
+                }
+                End::Error(error) => {
+                    let next = self.after(&error, first, was_there, &mut pause, &mut orders).await;
+                    if let Some(LinkError::Guarded { deletions, .. }) = error.downcast_ref() {
+                        approved = Some(*deletions);
+                    }
+                    next
+                }
             };
             match next {
                 None | Some(Order::Resume) => {}
@@ -98,6 +117,26 @@ impl Dialled {
                     }
                 }
             }
+        }
+    }
+
+    /// Waits while the link that the other end has dialled carries everything, and then a while longer: whoever dialled
+    /// it does it again first. Returns an order that came meanwhile.
+    async fn stand_by(&self, peer: ReplicaId, orders: &mut mpsc::UnboundedReceiver<Order>) -> Option<Order> {
+        self.facts.set(State::ByOtherEnd);
+        let carried = async {
+            let mut without = 0;
+            // Twice in a row: it may only just be made again.
+            while without < 2 {
+                sleep(jittered(STAND_BY)).await;
+                let site = self.site.upgrade();
+                let carries = site.is_some_and(|site| site.answered_with(&self.facts.root, peer).is_some());
+                without = if carries { 0 } else { without + 1 };
+            }
+        };
+        tokio::select! {
+            () = carried => None,
+            order = end_order(orders) => Some(order),
         }
     }
 
@@ -117,10 +156,14 @@ impl Dialled {
                 self.facts.set(State::Itself);
                 return Some(next_order(orders).await);
             }
-            Some(LinkError::Halted(_)) => {
+            Some(LinkError::Halted(_) | LinkError::Guarded { .. }) => {
                 let (again, broke, lasting) = (None, was_there, true);
                 self.tell(News::Unlinked { why: why.clone(), again, broke, first, lasting });
-                self.facts.set(State::Halted { why });
+                let deletions = match link_error {
+                    Some(LinkError::Guarded { deletions, .. }) => Some(*deletions),
+                    _ => None,
+                };
+                self.facts.set(State::Halted { why, deletions });
                 return Some(next_order(orders).await);
             }
             _ => {}
@@ -173,22 +216,43 @@ impl Dialled {
     async fn turn(
         &self,
         replica: Arc<Replica>,
+        approved: Option<u64>,
         stages: &mut Stages,
         orders: &mut mpsc::UnboundedReceiver<Order>,
         was_there: &mut bool,
     ) -> End {
+        let own = replica.id();
+        let carried = |peer| self.site.upgrade().and_then(|site| site.answered_with(&self.facts.root, peer));
+        if let Some(peer) = self.facts.replica()
+            && carried(peer).is_some()
+        {
+            return End::GivesWay(peer);
+        }
         self.facts.set(State::Connecting);
         let (mut connected, mut told) = tokio::select! {
-            connected = self.connect(replica) => match connected {
+            connected = self.connect(replica, approved) => match connected {
                 Ok(connected) => connected,
-                Err(error) => return End::Error(error),
+                Err(error) => return match error.downcast_ref() {
+                    Some(LinkError::Linked(peer)) => End::GivesWay(*peer),
+                    _ => End::Error(error),
+                },
             },
             () = lost(stages) => return End::NoReplica,
             order = end_order(orders) => return End::Order(order),
         };
         *was_there = true;
-        self.facts.begin(connected.session.gauge(), connected.session.peer());
+        let peer = connected.session.peer();
+        self.facts.begin(connected.session.gauge(), peer);
+        if let Some(other) = carried(peer) {
+            // Both ends have dialled at once, and both see that.
+            if own > peer {
+                connected.end().await;
+                return End::GivesWay(peer);
+            }
+            other.give_way();
+        }
         let end = tokio::select! {
+            () = self.facts.has_to_give_way() => End::GivesWay(peer),
             error = self.follow(&mut connected.session, &mut told, stages.clone()) => {
                 End::Error(anyhow::Error::new(error).context(self.link.peer.to_string()))
             }
@@ -199,12 +263,15 @@ impl Dialled {
         end
     }
 
-    async fn connect(&self, replica: Arc<Replica>) -> Result<(Connected, Told)> {
+    async fn connect(&self, replica: Arc<Replica>, approved: Option<u64>) -> Result<(Connected, Told)> {
         let (events, told) = mpsc::unbounded_channel();
         let setup = Setup {
             replica,
             link: self.link.options.clone(),
-            options: self.link.replica.clone(),
+            options: ReplicaOptions {
+                confirm_deletes: approved.or(self.link.replica.confirm_deletes),
+                ..self.link.replica.clone()
+            },
             local_is_first: self.link.local_is_first,
             remote_root: Vec::new(),
             events,

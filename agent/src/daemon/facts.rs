@@ -6,6 +6,7 @@ use crate::link::{Event, Gauge, Outcome, Totals};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::Notify;
 
 /// How far back rates are taken, in samples of about a second.
 const SAMPLES: usize = 60;
@@ -36,6 +37,8 @@ pub enum State {
     Halted {
         /// Why.
         why: String,
+        /// How many deletions `resume` approves there.
+        deletions: Option<u64>,
     },
     /// A person has paused it.
     Paused,
@@ -68,7 +71,7 @@ impl State {
     /// Returns why it is not live, where there is a reason.
     pub fn why(&self) -> Option<&str> {
         match self {
-            State::Broken { why, .. } | State::Halted { why } => Some(why),
+            State::Broken { why, .. } | State::Halted { why, .. } => Some(why),
             State::Waiting
             | State::Connecting
             | State::Scanning
@@ -92,6 +95,7 @@ pub struct LinkFacts {
     pub peer: String,
     /// Whether this end dials.
     pub dials: bool,
+    yields: Notify,
     inner: Mutex<Inner>,
 }
 
@@ -147,7 +151,23 @@ impl LinkFacts {
             last: None,
             samples: VecDeque::new(),
         };
-        LinkFacts { block, root, peer, dials, inner: Mutex::new(inner) }
+        LinkFacts { block, root, peer, dials, yields: Notify::new(), inner: Mutex::new(inner) }
+    }
+
+    /// Ends its session: another one carries everything.
+    pub fn give_way(&self) {
+        self.yields.notify_one();
+    }
+
+    /// Waits for that.
+    pub async fn has_to_give_way(&self) {
+        self.yields.notified().await;
+    }
+
+    /// Returns whether there is a session with this replica.
+    pub fn is_with(&self, root: &str, replica: ReplicaId) -> bool {
+        let inner = self.inner();
+        self.root == root && inner.gauge.is_some() && inner.replica == Some(replica)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

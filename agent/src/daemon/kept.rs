@@ -3,8 +3,8 @@
 
 use super::News;
 use super::hub::Hub;
+use crate::archive::ArchiveError;
 use crate::core::filter::Filter;
-use crate::core::guard::Guard;
 use crate::options::ReplicaOptions;
 use crate::replica::follow::{Facts, FollowError, Followed, Settled, follow};
 use crate::replica::scan::{ScanError, ScanReport};
@@ -73,6 +73,19 @@ impl Stage {
         }
     }
 
+    /// Returns how many deletions a person can approve, where a guard has halted.
+    pub fn deletions(&self) -> Option<u64> {
+        match self {
+            Stage::Halted { deletions, .. } => Some(*deletions),
+            Stage::Opening
+            | Stage::Scanning(_)
+            | Stage::Following(_)
+            | Stage::Waiting { .. }
+            | Stage::Paused
+            | Stage::Closed => None,
+        }
+    }
+
     /// Returns why it is not open, where there is a reason.
     pub fn why(&self) -> Option<&str> {
         match self {
@@ -133,17 +146,14 @@ enum Lapse {
 impl Lapse {
     /// Returns how many deletions a guard wants approved.
     fn deletions(&self) -> Option<u64> {
-        let guard = match self {
-            Lapse::Scan(ScanError::Guard { guard, .. })
-            | Lapse::Follow(FollowError::Scan(ScanError::Guard { guard, .. })) => guard,
-            _ => return None,
-        };
-        match guard {
-            Guard::RootEmptied { entries, .. } => Some(*entries),
-            Guard::TooManyDeletions { deletions, .. } => Some(*deletions),
-            // There is nothing to approve: it goes on when the file system is back.
-            Guard::NotMounted { .. } => None,
+        match self {
+            Lapse::Scan(error) | Lapse::Follow(FollowError::Scan(error)) => error.deletions(),
+            Lapse::Open(_) | Lapse::Filter(_) | Lapse::Follow(_) | Lapse::Died(_) => None,
         }
+    }
+
+    fn is_in_use(&self) -> bool {
+        matches!(self, Lapse::Open(OpenError::Archive(ArchiveError::InUse { .. })))
     }
 }
 
@@ -158,11 +168,13 @@ impl Kept {
     /// Begins to keep a replica.
     pub fn start(
         root: PathBuf,
-        care: Care,
+        mut care: Care,
         hub: Hub,
         tell: mpsc::UnboundedSender<News>,
     ) -> (Arc<Kept>, JoinHandle<()>) {
         let (orders, ordered) = mpsc::unbounded_channel();
+        // It is for what is found at the start.
+        let approved = care.options.confirm_deletes.take().unwrap_or(0);
         let kept = Arc::new(Kept {
             root,
             care,
@@ -173,7 +185,7 @@ impl Kept {
             said: std::sync::Mutex::default(),
             scans: AtomicU64::new(0),
         });
-        let task = tokio::spawn(Keeper { kept: kept.clone(), orders: ordered, tell }.run());
+        let task = tokio::spawn(Keeper { kept: kept.clone(), orders: ordered, tell }.run(approved));
         (kept, task)
     }
 
@@ -230,8 +242,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn run(mut self) {
-        let mut approved = 0;
+    async fn run(mut self, mut approved: u64) {
         let mut wait = AGAIN.0;
         loop {
             let began = Instant::now();
@@ -260,6 +271,11 @@ impl Keeper {
                     None => return self.kept.set(Stage::Closed),
                 }
                 continue;
+            }
+            if lapse.is_in_use() {
+                // A `vfsync serve` that has it gives it up, and its peer comes back through this process.
+                let (root, state) = (self.kept.root.clone(), self.kept.care.state_dir.clone());
+                let _ = tokio::task::spawn_blocking(move || crate::replica::want(&root, &state)).await;
             }
             self.tell(News::Lapsed(why.clone()));
             self.kept.set(Stage::Waiting { why });
@@ -315,7 +331,10 @@ impl Keeper {
         let turn = self.follow(&replica, approved).await;
         // Whoever has it lent gives it back when it sees this.
         self.kept.set(match &turn {
-            Turn::Lapsed(lapse) => Stage::Waiting { why: words(lapse) },
+            Turn::Lapsed(lapse) => match lapse.deletions() {
+                Some(deletions) => Stage::Halted { why: words(lapse), deletions },
+                None => Stage::Waiting { why: words(lapse) },
+            },
             Turn::Pause => Stage::Paused,
             Turn::Close => Stage::Opening,
         });

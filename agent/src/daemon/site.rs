@@ -7,6 +7,7 @@ use super::facts::LinkFacts;
 use super::hub::Hub;
 use super::kept::{Care, Kept, canonical};
 use crate::cmd::connect::{check_apart, leading_root};
+use crate::core::version::ReplicaId;
 use crate::options::{LinkOptions, Options, ReplicaOptions, SshOptions};
 use crate::output::Reporter;
 use crate::roots::Root;
@@ -92,6 +93,8 @@ struct LinkHere {
 
 /// The replicas of a process and its links.
 pub struct Site {
+    /// Which command has made it.
+    pub role: &'static str,
     hub: Hub,
     news: mpsc::UnboundedSender<News>,
     started: SystemTime,
@@ -118,9 +121,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Site {
-    /// Makes an empty one, which tells its news there.
-    pub fn new(news: mpsc::UnboundedSender<News>) -> Arc<Site> {
+    /// Makes an empty one for a command, which tells its news there.
+    pub fn new(role: &'static str, news: mpsc::UnboundedSender<News>) -> Arc<Site> {
         let site = Arc::new_cyclic(|myself| Site {
+            role,
             hub: Hub::new(),
             news,
             started: SystemTime::now(),
@@ -260,6 +264,16 @@ impl Site {
 
     pub(super) fn remove_answered(&self, facts: &Arc<LinkFacts>) {
         locked(&self.answered).retain(|other| !Arc::ptr_eq(other, facts));
+    }
+
+    /// Returns the link that the other end has dialled between a root and a replica, if it is there.
+    pub fn answered_with(&self, root: &str, replica: ReplicaId) -> Option<Arc<LinkFacts>> {
+        locked(&self.answered).iter().find(|facts| facts.is_with(root, replica)).cloned()
+    }
+
+    /// Returns the link that this end has dialled between a root and a replica, if it is there.
+    pub fn dialled_with(&self, root: &str, replica: ReplicaId) -> Option<Arc<LinkFacts>> {
+        locked(&self.links).iter().map(|here| &here.facts).find(|facts| facts.is_with(root, replica)).cloned()
     }
 
     /// Gives an order to the links of these facts.

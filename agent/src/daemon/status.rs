@@ -1,7 +1,7 @@
 //! How everything stands, as lines of JSON: what `vfsync status --json` prints, and what the other faces of it show.
 
 use super::facts::{LinkFacts, State};
-use super::kept::{Kept, Stage};
+use super::kept::Kept;
 use super::site::Site;
 use crate::archive::{ArchiveError, OpenReason};
 use crate::core::path::RelPath;
@@ -34,6 +34,8 @@ pub enum Line {
 /// The process that answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Process {
+    /// Its command: `daemon` or `live`.
+    pub role: String,
     /// Its number.
     pub pid: u32,
     /// The version of vfsync.
@@ -118,6 +120,9 @@ pub struct LinkLine {
     /// Why it is not live, where there is a reason.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub why: Option<String>,
+    /// How many deletions at the other end `resume` would approve, where a guard there has halted it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub deletions: Option<u64>,
     /// When it is tried again.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub again: Option<String>,
@@ -198,6 +203,7 @@ pub async fn lines(site: &Site) -> Vec<Line> {
     let stats = facts.as_ref().map(|facts| facts.stats).unwrap_or_default();
     let tier = facts.and_then(|facts| facts.tier);
     let mut lines = vec![Line::Process(Process {
+        role: site.role.to_owned(),
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         since: time(site.started()),
@@ -237,10 +243,7 @@ fn replica(kept: &Kept) -> ReplicaLine {
         trouble(&problem.path, why, "here")
     });
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    let deletions = match &stage {
-        Stage::Halted { deletions, .. } => Some(*deletions),
-        _ => None,
-    };
+    let deletions = stage.deletions();
     ReplicaLine {
         root: kept.root.display().to_string(),
         state: stage.word().to_owned(),
@@ -275,7 +278,12 @@ fn link(facts: &LinkFacts) -> LinkLine {
         State::Broken { again, .. } => Some(time(*again)),
         _ => None,
     };
+    let deletions = match &numbers.state {
+        State::Halted { deletions, .. } => *deletions,
+        _ => None,
+    };
     LinkLine {
+        deletions,
         block: facts.block.clone(),
         root: facts.root.clone(),
         peer: facts.peer.clone(),

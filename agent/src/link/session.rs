@@ -58,6 +58,17 @@ pub enum LinkError {
     /// A guard of the peer halted the link.
     #[error("{0}")]
     Halted(String),
+    /// A guard of the peer halted the link, and a person can overrule it.
+    #[error("{why}")]
+    Guarded {
+        /// Why.
+        why: String,
+        /// How many deletions that would approve.
+        deletions: u64,
+    },
+    /// The peer has dialled, too, and that link stays.
+    #[error("the two are linked already: the other end has dialled")]
+    Linked(ReplicaId),
     /// Both ends are one replica.
     #[error("both roots are the same directory: give two different ones")]
     Same,
@@ -133,6 +144,7 @@ enum Control {
     Settle(u64),
     Settled(u64),
     Halt(String),
+    Guarded(String, u64),
     Capture(String),
     Bye,
     /// The session is over: by itself, or by an error of one of its parts.
@@ -243,6 +255,7 @@ pub async fn initiate(connection: Connection, setup: Setup) -> Result<Session, L
     let welcome = match frames.next().await? {
         Some(Frame::Message(Message::Welcome(welcome))) => *welcome,
         Some(Frame::Message(Message::Refuse(why))) => return Err(LinkError::Refused(why)),
+        Some(Frame::Message(Message::Linked(replica))) => return Err(LinkError::Linked(replica)),
         Some(_) => return Err(LinkError::Protocol("no welcome")),
         None => return Err(LinkError::Closed),
     };
@@ -301,10 +314,58 @@ pub async fn accept(connection: Connection) -> Result<Accepted, LinkError> {
 
 impl Accepted {
     /// Says why there can be no session, and ends it.
-    pub async fn refuse(mut self, why: String) {
-        let _ = self.out.send(crate::wire::encode_message(&Message::Refuse(why))).await;
+    pub async fn refuse(self, why: String) {
+        self.close(Message::Refuse(why)).await;
+    }
+
+    /// Says that there is a session between this replica and the one that asks already, and ends this one.
+    pub async fn linked(self, replica: ReplicaId) {
+        self.close(Message::Linked(replica)).await;
+    }
+
+    async fn close(mut self, last: Message) {
+        let _ = self.out.send(crate::wire::encode_message(&last)).await;
         drop((self.out, self.control_in));
         while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// Hands the session over to another process, and carries its frames until one side ends.
+    ///
+    /// # Errors
+    /// When one of the two connections breaks.
+    pub async fn relay(self, to: Connection) -> Result<(), LinkError> {
+        let Accepted { hello, mut frames, out, control_in, mut tasks, .. } = self;
+        let counters = Arc::new(Counters::default());
+        let (there, queue) = mpsc::channel(OUT_QUEUE);
+        let mut writing = tokio::spawn(write(to.writer, queue, counters.clone()));
+        let mut answers = Frames::new(to.reader, counters);
+        let hello = crate::wire::encode_message(&Message::Hello(hello));
+        there.send(hello).await.map_err(|_| LinkError::Closed)?;
+        let inwards = async {
+            while let Some(frame) = frames.next_raw().await? {
+                there.send(frame).await.map_err(|_| LinkError::Closed)?;
+            }
+            Ok(())
+        };
+        let outwards = async {
+            while let Some(frame) = answers.next_raw().await? {
+                out.send(frame).await.map_err(|_| LinkError::Closed)?;
+            }
+            Ok(())
+        };
+        let result = tokio::select! {
+            result = inwards => result,
+            result = outwards => result,
+            ended = &mut writing => ended.map_err(|e| LinkError::Died(e.to_string()))?,
+        };
+        // What is on its way still goes out.
+        drop((there, out, control_in));
+        let limit = Duration::from_secs(5);
+        if !writing.is_finished() {
+            let _ = tokio::time::timeout(limit, writing).await;
+        }
+        let _ = tokio::time::timeout(limit, async { while tasks.join_next().await.is_some() {} }).await;
+        result
     }
 
     /// Agrees to the session with this replica.
@@ -473,7 +534,8 @@ async fn reading(shared: Arc<Shared>, mut frames: Frames, parts: Parts, mut allo
         match frames.next().await {
             Ok(Some(frame)) => {
                 // Nothing follows a farewell. To wait for the end of the stream would be to wait for each other.
-                let last = matches!(frame, Frame::Message(Message::Bye | Message::Halt(_)));
+                let last =
+                    matches!(frame, Frame::Message(Message::Bye | Message::Halt(_) | Message::Guarded(..)));
                 if let Err(error) = dispatch(&shared, frame, &parts, &mut allowance) {
                     break Err(error);
                 }
@@ -575,9 +637,10 @@ fn dispatch(
         }
         Message::Settled(number) => to_driver(Control::Settled(number)),
         Message::Halt(why) => to_driver(Control::Halt(why)),
+        Message::Guarded(why, deletions) => to_driver(Control::Guarded(why, deletions)),
         Message::Capture(text) => to_driver(Control::Capture(text)),
         Message::Bye => to_driver(Control::Bye),
-        Message::Hello(_) | Message::Welcome(_) | Message::Refuse(_) => {
+        Message::Hello(_) | Message::Welcome(_) | Message::Refuse(_) | Message::Linked(_) => {
             return Err(LinkError::Protocol("it opens the session twice"));
         }
     }
@@ -840,6 +903,7 @@ impl Session {
                 Ok(())
             }
             Control::Halt(why) => Err(LinkError::Halted(why)),
+            Control::Guarded(why, deletions) => Err(LinkError::Guarded { why, deletions }),
             Control::Capture(text) => {
                 self.shared.tell(Event::Notice(text));
                 Ok(())
@@ -881,9 +945,12 @@ impl Session {
         }
     }
 
-    /// Tells the peer that a local guard halts the link.
-    pub async fn halt(&self, why: &str) {
-        let _ = self.send(Message::Halt(why.to_owned())).await;
+    /// Tells the peer that a local guard halts the link; `deletions`: a person can approve so many.
+    pub async fn halt(&self, why: &str, deletions: Option<u64>) {
+        let _ = match deletions {
+            Some(deletions) => self.send(Message::Guarded(why.to_owned(), deletions)).await,
+            None => self.send(Message::Halt(why.to_owned())).await,
+        };
     }
 
     /// Tells the peer what its person should know of the local capture.

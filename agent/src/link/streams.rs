@@ -116,6 +116,18 @@ impl Frames {
         Frames { stream: FramedRead::with_capacity(reader, codec(), 256 << 10), counters }
     }
 
+    /// Returns the next frame as it came; `None` when the peer has closed its stream.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub(super) async fn next_raw(&mut self) -> Result<Option<Bytes>, LinkError> {
+        match self.stream.next().await {
+            None => Ok(None),
+            Some(Err(e)) => Err(LinkError::broken(e)),
+            Some(Ok(frame)) => Ok(Some(frame.freeze())),
+        }
+    }
+
     /// Returns the next frame; `None` when the peer has closed its stream.
     ///
     /// # Errors

@@ -119,6 +119,23 @@ pub struct LinkOptions {
 }
 
 impl Options {
+    /// Returns the options of a command for the first root and `roots[peer]` alone.
+    pub fn pair(&self, peer: usize) -> Options {
+        let of_pair = |preferred: Option<Preferred>| match preferred? {
+            Preferred::Root(0) => Some(Preferred::Root(0)),
+            Preferred::Root(root) => (root == peer).then_some(Preferred::Root(1)),
+            Preferred::Newer => Some(Preferred::Newer),
+            Preferred::Older => Some(Preferred::Older),
+        };
+        let mut pair = self.clone();
+        pair.roots = vec![self.roots[0].clone(), self.roots[peer].clone()];
+        pair.policy.prefer = of_pair(self.policy.prefer);
+        pair.policy.force = of_pair(self.policy.force);
+        let forbidden = |root: usize| self.policy.forbidden.get(root).copied().unwrap_or_default();
+        pair.policy.forbidden = vec![forbidden(0), forbidden(peer)];
+        pair
+    }
+
     /// Returns what holds for the link between the first root and `roots[peer]`.
     pub fn link(&self, peer: usize) -> LinkOptions {
         let on_this_link = |preferred: Option<Preferred>| match preferred? {

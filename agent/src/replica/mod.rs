@@ -21,5 +21,5 @@ mod tally;
 
 pub use busy::{Busy, Held};
 pub use findings::{Problem, Severity};
-pub use open::{OpenError, Replica, boot_id, identity, inodes_up};
+pub use open::{OpenError, Replica, boot_id, identity, inodes_up, is_wanted, want};
 pub use tally::{Count, Tally};

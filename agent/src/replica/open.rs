@@ -277,6 +277,28 @@ impl Replica {
     }
 }
 
+/// Asks whoever owns a replica for a while to give it up: a process is here that keeps it.
+///
+/// # Errors
+/// When the root or the state directory cannot be used.
+pub fn want(root: &Path, state: &Path) -> io::Result<()> {
+    std::fs::write(wanted(root, state)?, b"")
+}
+
+/// Returns whether a process that keeps replicas has asked for this one within the last seconds.
+pub fn is_wanted(root: &Path, state: &Path) -> bool {
+    let asked = wanted(root, state).and_then(|path| path.metadata()?.modified());
+    asked.is_ok_and(|asked| asked.elapsed().is_ok_and(|since| since < WANTED))
+}
+
+/// How long a wish for a replica holds.
+const WANTED: Duration = Duration::from_secs(5);
+
+fn wanted(root: &Path, state: &Path) -> io::Result<PathBuf> {
+    let identity = identity(&Dir::open_root(&root.canonicalize()?)?)?;
+    Ok(Archive::folder_of(state, identity).join("wanted"))
+}
+
 /// Returns which directory this is, over reboots and renames.
 pub fn identity(dir: &Dir) -> io::Result<RootIdentity> {
     let file_system = fstatvfs(dir)?.f_fsid;

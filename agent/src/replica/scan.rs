@@ -64,6 +64,19 @@ pub enum ScanError {
     Open(#[from] OpenError),
 }
 
+impl ScanError {
+    /// Returns how many deletions a person can approve, where a guard has halted because of them.
+    pub fn deletions(&self) -> Option<u64> {
+        let ScanError::Guard { guard, .. } = self else { return None };
+        match guard {
+            Guard::RootEmptied { entries, .. } => Some(*entries),
+            Guard::TooManyDeletions { deletions, .. } => Some(*deletions),
+            // There is nothing to approve: it goes on when the file system is back.
+            Guard::NotMounted { .. } => None,
+        }
+    }
+}
+
 /// What a scan did.
 #[derive(Debug, Default)]
 pub struct ScanReport {

@@ -258,4 +258,9 @@ pub enum Message {
     Ping,
     /// What the far end says of its capture, for a person.
     Capture(String),
+    /// The session is not needed: there is one between the two replicas already, which this end has dialled. The last
+    /// message.
+    Linked(ReplicaId),
+    /// As [`Message::Halt`], for a guard that a person can overrule: why, and how many deletions that would approve.
+    Guarded(String, u64),
 }
