@@ -2,6 +2,7 @@
 //! of `[defaults]` and given their meaning. What is wrong with it is said with file, line and column.
 
 use crate::core::escaped::Escaped;
+use crate::daemon::metrics::Address;
 use crate::environment::Environment;
 use crate::options::table::{self, Kind, OptionDef};
 use crate::options::{CaptureChoice, OptionError, Options, Origin, RootsWanted, Setting};
@@ -28,6 +29,8 @@ pub struct Config {
     pub blocks: Vec<Block>,
     /// Where archives and the control socket lie.
     pub state_dir: PathBuf,
+    /// Where Prometheus asks.
+    pub metrics: Option<Address>,
 }
 
 /// One `[[sync]]`: a root of this host, and its peers.
@@ -184,13 +187,15 @@ impl Reader<'_> {
             self.wrong(&at, error.message())
         })?;
         let mut defaults = None;
+        let mut metrics = None;
         let mut blocks = None;
         for (key, value) in document.get_ref() {
             match key.get_ref().as_ref() {
                 "defaults" => defaults = Some(value),
                 "sync" => blocks = Some((key.span(), value)),
+                "daemon" => metrics = self.daemon(self.table(value, "[daemon]")?)?,
                 other => {
-                    let known = ["defaults", "sync"];
+                    let known = ["defaults", "sync", "daemon"];
                     return Err(self.unknown(&key.span(), "table", other, nearest_of(other, known)));
                 }
             }
@@ -219,7 +224,7 @@ impl Reader<'_> {
         let blocks: Vec<Block> = read.into_iter().map(|(_, block)| block).collect();
         // It can only stand in [defaults], so that all have the same.
         let state_dir = blocks[0].options.command.state_dir.clone();
-        Ok(Config { path: self.path.to_path_buf(), blocks, state_dir })
+        Ok(Config { path: self.path.to_path_buf(), blocks, state_dir, metrics })
     }
 
     fn unknown(
@@ -244,6 +249,23 @@ impl Reader<'_> {
                 Err(self.wrong(&value.span(), why))
             }
         }
+    }
+
+    /// Reads what concerns the daemon itself.
+    fn daemon(&self, table: &DeTable<'_>) -> Result<Option<Address>, ConfigError> {
+        let mut metrics = None;
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "metrics" => {
+                    let address = self.text_of(value)?.parse();
+                    metrics = Some(address.map_err(|why: String| self.wrong(&value.span(), why))?);
+                }
+                other => {
+                    return Err(self.unknown(&key.span(), "key", other, nearest_of(other, ["metrics"])));
+                }
+            }
+        }
+        Ok(metrics)
     }
 
     /// Reads the options of `[defaults]`.

@@ -43,6 +43,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Live(args) => cmd::live::run(args).await,
         Command::Daemon(args) => cmd::daemon::run(args, environment).await,
         Command::Cron(args) => cmd::cron::run(args, environment).await,
+        Command::Import(args) => cmd::import::run(args, environment),
         Command::Ask(args) => cmd::ask::run(args).await,
         Command::Watch(args) => cmd::watch::run(args).await,
         Command::Serve(args) => cmd::serve::run(args).await,

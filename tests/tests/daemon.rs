@@ -498,3 +498,66 @@ fn a_guard_of_the_other_host_is_resumed_from_here() {
     daemon.carries(&pair.first, &pair.second);
     daemon.stop().code(0);
 }
+
+#[test]
+fn a_change_log_has_a_line_for_each_change_and_metrics_count_them() {
+    let pair = Pair::over_ssh();
+    let (log, socket) = (pair.home().path("changes"), pair.home().path("metrics.sock"));
+    let config = format!(
+        "{}changelog-dir = '{}'\n[daemon]\nmetrics = '{}'\n{}",
+        pair.defaults(),
+        log.display(),
+        socket.display(),
+        pair.block()
+    );
+    let mut daemon = Daemon::start(&pair, &config);
+    pair.first.file("some-file", "1");
+    daemon.carries(&pair.first, &pair.second);
+    pair.second.remove("some-file").file("other", "2");
+    daemon.carries(&pair.first, &pair.second);
+    ask(&pair, &["flush"]).code(0);
+    let lines = || {
+        let files = fs::read_dir(&log).unwrap().flatten();
+        files.map(|file| fs::read_to_string(file.path()).unwrap()).collect::<String>()
+    };
+    for change in
+        ["create file to-second some-file", "delete file to-first some-file", "create file to-first other"]
+    {
+        wait_for("the lines of the changes", || lines().contains(change).then_some(()));
+    }
+    assert!(lines().lines().all(|line| line.starts_with("20")), "{}", lines());
+    let metrics = |target: &str| {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    let text = metrics("/metrics");
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    let root = format!("vfsync_replica_entries{{root=\"{}\"}} 1\n", pair.first_root());
+    assert!(text.contains(&root) && text.contains("vfsync_link_live{"), "{text}");
+    assert!(metrics("/etc/passwd").starts_with("HTTP/1.1 404"));
+    daemon.stop().code(0);
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_profile_that_is_imported_does_the_same() {
+    let pair = Pair::over_ssh();
+    pair.first.file("f", "1").file("x.tmp", "2");
+    let profile = format!(
+        "root = {}\nroot = {}\nignore = Name *.tmp\nbatch = true\nfastcheck = true\n",
+        pair.first_root(),
+        pair.second_root()
+    );
+    pair.home().file("www.prf", profile);
+    let imported = pair.vfsync().args(["import", "www.prf"]).run();
+    imported.code(0);
+    let mut daemon = Daemon::start(&pair, &(pair.defaults() + &imported.stdout));
+    wait_for("the file", || pair.second.has("f").then_some(()));
+    ask(&pair, &["flush"]).code(0);
+    assert_eq!(pair.second.names(), ["f"]);
+    daemon.process();
+    daemon.stop().code(0);
+}

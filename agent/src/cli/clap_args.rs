@@ -32,6 +32,11 @@ pub(super) enum CliCommand {
     Daemon(CliDaemon),
     /// For a crontab: one pass over everything that the configuration names, unless a daemon does it
     Cron(CliDaemon),
+    /// Print a Unison profile as a block of the configuration
+    Import {
+        /// A file, or a name under ~/.unison
+        profile: OsString,
+    },
     /// Show how the links and replicas of a running daemon or `live` stand
     Status(CliAsk),
     /// List what both sides have changed

@@ -30,6 +30,8 @@ pub enum Command {
     Daemon(DaemonArgs),
     /// One pass over everything that the configuration names.
     Cron(DaemonArgs),
+    /// Print a Unison profile as a configuration.
+    Import(ImportArgs),
     /// Ask the processes that keep replicas.
     Ask(AskArgs),
     /// Print what changes.
@@ -63,6 +65,13 @@ pub struct LiveArgs {
 pub struct DaemonArgs {
     /// The configuration.
     pub config: PathBuf,
+}
+
+/// What `vfsync import` needs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ImportArgs {
+    /// A file, or a name in Unison's directory.
+    pub profile: OsString,
 }
 
 /// What the commands need that talk to a running process.
@@ -238,6 +247,7 @@ fn resolve(command: CliCommand, environment: &Environment) -> Result<Command, Us
             Command::Live(LiveArgs { options: for_live(args.options(RootsWanted::Star, environment)?)? })
         }
         CliCommand::Daemon(args) => Command::Daemon(configured(args, environment)?),
+        CliCommand::Import { profile } => Command::Import(ImportArgs { profile }),
         CliCommand::Cron(args) => Command::Cron(configured(args, environment)?),
         CliCommand::Status(args) => ask(Asked::Status, args, environment)?,
         CliCommand::Conflicts(args) => ask(Asked::Conflicts, args, environment)?,

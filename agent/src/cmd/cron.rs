@@ -2,7 +2,7 @@
 //! is nothing to do; and never are there two at a time.
 
 use super::serve::is_same_directory;
-use super::sync::{log_file, passes};
+use super::sync::{passes, reporter_of};
 use crate::cli::DaemonArgs;
 use crate::config::{Block, Config};
 use crate::core::escaped::EscapedLines;
@@ -11,7 +11,7 @@ use crate::environment::Environment;
 use crate::exit::ExitStatus;
 use crate::link::LinkError;
 use crate::options::{Options, Verbosity};
-use crate::output::{Reporter, Style};
+use crate::output::Style;
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -53,7 +53,7 @@ fn lock(state: &Path) -> Result<Option<File>> {
 /// Makes a pass over each link of a block. One that fails does not hold up the others.
 async fn block_of(block: &Block) -> Result<ExitStatus> {
     let style = Style { verbosity: Verbosity::Silent, json: false, color: Some(false) };
-    let reporter = Reporter::new(style, log_file(&block.options)?);
+    let reporter = reporter_of(style, &block.options)?;
     let mut worst = ExitStatus::InStep;
     for peer in 1..block.options.roots.len() {
         let options = quiet(block.options.pair(peer));

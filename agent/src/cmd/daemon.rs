@@ -1,10 +1,11 @@
 //! `vfsync daemon`: everything that the configuration names, as a service.
 
-use super::sync::log_file;
+use super::sync::reporter_of;
 use crate::cli::DaemonArgs;
 use crate::config::Config;
 use crate::core::escaped::EscapedLines;
 use crate::daemon::control::Control;
+use crate::daemon::metrics::{Address, Metrics};
 use crate::daemon::{Link, News, Site, Stopped};
 use crate::environment::Environment;
 use crate::exit::ExitStatus;
@@ -33,8 +34,12 @@ pub async fn run(args: DaemonArgs, environment: &Environment) -> Result<ExitStat
         (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (news, mut told) = mpsc::unbounded_channel();
     let site = Site::new("daemon", news);
-    let mut daemon =
-        Daemon { site: site.clone(), reporters: BTreeMap::new(), state_dir: config.state_dir.clone() };
+    let mut daemon = Daemon {
+        site: site.clone(),
+        metrics: None,
+        reporters: BTreeMap::new(),
+        state_dir: config.state_dir.clone(),
+    };
     daemon.follow(&config).await?;
     let _control = Control::listen(&config.state_dir, site.clone())
         .with_context(|| format!("cannot listen for `vfsync status` in {}", config.state_dir.display()))?;
@@ -104,8 +109,10 @@ fn summary(site: &Site) -> String {
 /// The site, and what prints for each log file of the configuration.
 struct Daemon {
     site: Arc<Site>,
-    reporters: BTreeMap<Option<PathBuf>, Arc<Reporter>>,
+    reporters: BTreeMap<(Option<PathBuf>, Option<PathBuf>), Arc<Reporter>>,
     state_dir: PathBuf,
+    /// What answers Prometheus, and where.
+    metrics: Option<(Address, Metrics)>,
 }
 
 impl Daemon {
@@ -122,13 +129,14 @@ impl Daemon {
         let mut reporters = BTreeMap::new();
         let mut wanted = Vec::new();
         for block in &config.blocks {
-            let logfile = block.options.command.logfile.clone();
+            let command = &block.options.command;
+            let logfile = (command.logfile.clone(), command.changelog_dir.clone());
             let reporter = match self.reporters.get(&logfile).or_else(|| reporters.get(&logfile)) {
                 Some(reporter) => reporter.clone(),
                 None => {
                     // The journal gets what is wrong; what was done is in the log file.
                     let style = Style { verbosity: Verbosity::Silent, json: false, color: Some(false) };
-                    Arc::new(Reporter::new(style, log_file(&block.options)?))
+                    Arc::new(reporter_of(style, &block.options)?)
                 }
             };
             reporters.insert(logfile, reporter.clone());
@@ -144,8 +152,22 @@ impl Daemon {
             }
         }
         self.reporters = reporters;
+        self.answer_metrics(config.metrics.as_ref()).await;
         self.site.set(wanted).await;
         Ok(())
+    }
+
+    /// Answers Prometheus there, and no longer elsewhere. What is kept the same is not held up by an address that is taken.
+    async fn answer_metrics(&mut self, wanted: Option<&Address>) {
+        if self.metrics.as_ref().map(|(address, _)| address) == wanted {
+            return;
+        }
+        self.metrics = None;
+        let Some(address) = wanted else { return };
+        match Metrics::listen(address, self.site.clone()).await {
+            Ok(metrics) => self.metrics = Some((address.clone(), metrics)),
+            Err(error) => tracing::error!(?address, %error, "cannot answer Prometheus there"),
+        }
     }
 
     /// Reads the configuration again. A bad one changes nothing.

@@ -5,6 +5,7 @@ pub(crate) mod connect;
 pub mod cron;
 pub mod daemon;
 pub mod doctor;
+pub mod import;
 pub mod live;
 pub mod serve;
 pub mod sync;

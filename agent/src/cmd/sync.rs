@@ -8,7 +8,7 @@ use crate::exit::ExitStatus;
 use crate::link::session::{Session, scan_filter};
 use crate::link::{Event, LinkError, Setup};
 use crate::options::{Options, Repeat};
-use crate::output::{Answer, LogFile, Reporter, Style, proceed};
+use crate::output::{Answer, ChangeLog, LogFile, Reporter, Style, proceed};
 use crate::replica::Replica;
 use crate::wire::Start;
 use anyhow::{Context, Result};
@@ -48,11 +48,19 @@ pub async fn run(args: SyncArgs) -> Result<ExitStatus> {
 
 /// Returns what prints for these options.
 pub(super) fn reporter(options: &Options) -> Result<Reporter> {
-    Ok(Reporter::new(Style::of(&options.command), log_file(options)?))
+    reporter_of(Style::of(&options.command), options)
+}
+
+/// Returns what prints in a style, and into the logs that these options name.
+pub(super) fn reporter_of(style: Style, options: &Options) -> Result<Reporter> {
+    let changes = options.command.changelog_dir.as_ref().map(|folder| {
+        ChangeLog::open(folder).with_context(|| format!("cannot make the folder {}", folder.display()))
+    });
+    Ok(Reporter::new(style, log_file(options)?).with_changes(changes.transpose()?))
 }
 
 /// Opens the log file that these options name, if they do.
-pub(super) fn log_file(options: &Options) -> Result<Option<LogFile>> {
+fn log_file(options: &Options) -> Result<Option<LogFile>> {
     let open = |path: &std::path::PathBuf| {
         LogFile::open(path).with_context(|| format!("cannot open the log file {}", path.display()))
     };

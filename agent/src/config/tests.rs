@@ -74,6 +74,8 @@ fn several_peers_make_one_star() {
 fn every_mistake_is_said_with_its_line_and_column() {
     for (text, says) in [
         ("x = ", "/c.toml:1:5: "),
+        ("[daemon]\nmetrics = \"9464\"\n", "/c.toml:2:11: metrics takes an address"),
+        ("[daemon]\nmetric = \"/m\"\n", "/c.toml:2:1: there is no key \"metric\"; the nearest is metrics"),
         ("[defaults]\ntimes = true\n", "/c.toml:1:1: there is no [[sync]]"),
         ("[sync]\nroot = \"/a\"\n", "/c.toml:1:2: write [[sync]] with two brackets"),
         ("[default]\n", "/c.toml:1:2: there is no table \"default\"; the nearest is defaults"),

@@ -5,8 +5,10 @@ use super::facts::{LinkFacts, State};
 use super::kept::{Kept, Stage};
 use super::site::Site;
 use crate::cmd::serve;
+use crate::cmd::tell::Teller;
 use crate::link::session::{Next, Session, nonce};
 use crate::link::{Accepted, Event, LinkError, accept};
+use crate::output::Reporter;
 use crate::replica::Replica;
 use crate::replica::scan::ScanReport;
 use crate::transport::{Connection, greet_as_acceptor};
@@ -64,6 +66,9 @@ impl Site {
             }
         }
         let from = Path::new(OsStr::from_bytes(&accepted.hello.from.root)).display().to_string();
+        // A link between two roots of this process is told of by the end that dials.
+        let reporter = self.reporter_of(&root).filter(|_| accepted.hello.nonce != nonce());
+        let local_is_first = !accepted.hello.dials_from_first;
         let facts = LinkFacts::new(String::new(), root, from, false);
         let facts = Arc::new(facts);
         let (events, told) = mpsc::unbounded_channel();
@@ -72,7 +77,8 @@ impl Site {
         facts.begin(session.gauge(), session.peer());
         facts.set(State::Scanning);
         self.add_answered(facts.clone());
-        let result = Answering { kept, facts: facts.clone(), told }.drive(session).await;
+        let result =
+            Answering { kept, facts: facts.clone(), reporter, local_is_first, told }.drive(session).await;
         facts.end();
         facts.set(State::Closed);
         self.remove_answered(&facts);
@@ -120,6 +126,8 @@ impl Site {
 struct Answering {
     kept: Arc<Kept>,
     facts: Arc<LinkFacts>,
+    reporter: Option<Arc<Reporter>>,
+    local_is_first: bool,
     told: mpsc::UnboundedReceiver<Event>,
 }
 
@@ -127,11 +135,16 @@ impl Answering {
     /// Does what the end that dials says.
     async fn drive(mut self, mut session: Session) -> Result<()> {
         let mut stages = self.kept.stages();
+        let reporter = self.reporter.take();
+        let mut teller = reporter.as_ref().map(|reporter| Teller::new(reporter, self.local_is_first));
         let result = loop {
             let next = tokio::select! {
                 next = session.next() => next,
                 Some(event) = self.told.recv() => {
                     self.facts.event(&event);
+                    if let Some(teller) = &mut teller {
+                        teller.event(event);
+                    }
                     continue;
                 }
                 (why, deletions) = gone(&mut stages) => {

@@ -6,6 +6,7 @@
 //! - [`dial`]: a link that this end dials, made again whenever it breaks;
 //! - [`answer`]: a link that the other end dialled;
 //! - [`facts`]: what can be told of a link; [`status`]: of everything, as lines of JSON;
+//! - [`metrics`]: the same for Prometheus;
 //! - [`control`]: the socket over which that is asked, and orders come.
 //!
 //! Trouble has three sizes: with a path it is an outcome, with a link or a replica it is tried again with growing pauses
@@ -18,6 +19,7 @@ pub mod facts;
 mod flush;
 pub mod hub;
 pub mod kept;
+pub mod metrics;
 mod site;
 pub mod status;
 

@@ -39,6 +39,8 @@ pub struct Link {
     pub ssh: SshOptions,
     /// Where archives lie.
     pub state_dir: PathBuf,
+    /// Where it is noted what was done: the log file, the folder of the change log.
+    pub logs: (Option<PathBuf>, Option<PathBuf>),
     /// Whether this end has the first of the two roots.
     pub local_is_first: bool,
     /// Whether it is no mistake when the peer is this root itself.
@@ -61,6 +63,7 @@ impl Link {
             replica: options.replica.clone(),
             ssh: options.ssh.clone(),
             state_dir: options.command.state_dir.clone(),
+            logs: (options.command.logfile.clone(), options.command.changelog_dir.clone()),
             local_is_first: leading == 0,
             may_be_itself: false,
         };
@@ -88,6 +91,7 @@ struct LinkHere {
     link: Link,
     facts: Arc<LinkFacts>,
     orders: mpsc::UnboundedSender<Order>,
+    reporter: Arc<Reporter>,
     task: JoinHandle<()>,
 }
 
@@ -179,11 +183,11 @@ impl Site {
             link: link.clone(),
             kept,
             facts: facts.clone(),
-            reporter,
+            reporter: reporter.clone(),
             news: self.news.clone(),
             site: self.myself.clone(),
         };
-        LinkHere { link, facts, orders, task: tokio::spawn(dialled.run(ordered)) }
+        LinkHere { link, facts, orders, reporter, task: tokio::spawn(dialled.run(ordered)) }
     }
 
     /// Stops what is wanted no longer, or otherwise. Returns the tasks that are ending.
@@ -264,6 +268,11 @@ impl Site {
 
     pub(super) fn remove_answered(&self, facts: &Arc<LinkFacts>) {
         locked(&self.answered).retain(|other| !Arc::ptr_eq(other, facts));
+    }
+
+    /// Returns what prints for the links of a root.
+    pub(super) fn reporter_of(&self, root: &str) -> Option<Arc<Reporter>> {
+        locked(&self.links).iter().find(|here| here.facts.root == root).map(|here| here.reporter.clone())
     }
 
     /// Returns the link that the other end has dialled between a root and a replica, if it is there.

@@ -24,6 +24,7 @@ struct Draft {
     forbidding: Vec<Setting>,
     log: Option<bool>,
     logfile: Option<PathBuf>,
+    changelog_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
 }
 
@@ -83,6 +84,7 @@ impl Draft {
                     repeat: Repeat::Once,
                     retry: 0,
                     logfile: None,
+                    changelog_dir: None,
                     state_dir: PathBuf::new(),
                 },
                 notices: Vec::new(),
@@ -93,6 +95,7 @@ impl Draft {
             forbidding: Vec::new(),
             log: None,
             logfile: None,
+            changelog_dir: None,
             state_dir: None,
         }
     }
@@ -193,6 +196,7 @@ impl Draft {
             "sshcmd" => ssh.command = path_buf()?,
             "sshargs" => ssh.args = value::words(text).into_iter().map(OsString::from_vec).collect(),
             "logfile" => self.logfile = Some(path_buf()?),
+            "changelog-dir" => self.changelog_dir = Some(path_buf()?),
             "state-dir" => self.state_dir = Some(path_buf()?),
             "repeat" => {
                 command.repeat = value::repeat(text)?;
@@ -249,6 +253,8 @@ impl Draft {
             (Some(true), None) => Some(options.command.state_dir.join("vfsync.log")),
             (_, Some(file)) => Some(options.command.state_dir.join(file)),
         };
+        options.command.changelog_dir =
+            self.changelog_dir.map(|folder| options.command.state_dir.join(folder));
         if environment.no_color && options.command.color.is_none() {
             options.command.color = Some(false);
         }

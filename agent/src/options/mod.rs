@@ -173,6 +173,8 @@ pub struct CommandOptions {
     pub retry: u32,
     /// The log file, absolute, if there is to be one.
     pub logfile: Option<PathBuf>,
+    /// The folder of the change log, absolute, if there is to be one.
+    pub changelog_dir: Option<PathBuf>,
     /// Where archives lie.
     pub state_dir: PathBuf,
 }

@@ -229,6 +229,7 @@ pub static OPTIONS: &[OptionDef] = &[
     def(Own, "confirm-deletes", Int, "N", Works, "Allow this pass up to N deletions"),
     def(Own, "capture", Text, "TIER", Works, "How changes are noticed: auto, ebpf, kprobe, fentry, tracepoint, fanotify, scan [default: auto]"),
     def(Own, "fsync", Text, "WHEN", Works, "When data is made durable: batch, file, none [default: batch]"),
+    def(Own, "changelog-dir", Text, "DIR", Works, "Note each change with its time there, in a file for each day of the week"),
     def(Own, "state-dir", Text, "DIR", Works, "Where archives lie [default: /var/lib/vfsync, or ~/.local/state/vfsync without root]"),
     def(Own, "compress", Text, "HOW", Works, "Compress what is sent: auto (on slow connections), none, zstd, zstd:LEVEL [default: auto]"),
     def(Own, "bwlimit", Text, "RATE", Works, "Send no faster, in bytes a second, such as 500K or 2M; 0 is no limit"),

@@ -97,6 +97,22 @@ pub(super) fn item(item: &Item, how: Dress) -> String {
     }
 }
 
+/// One change on a line of a change log: `create file to-second a/b`.
+pub(super) fn change(item: &Item) -> String {
+    let action = match item.action {
+        Action::Create => "create",
+        Action::Update => "update",
+        Action::Delete => "delete",
+        Action::Props => "props",
+        Action::Rename => "rename",
+    };
+    let direction = match item.direction {
+        Direction::ToFirst => "to-first",
+        Direction::ToSecond => "to-second",
+    };
+    format!("{action} {} {direction} {}", kind_word(item.kind), place(&item.path, &item.from))
+}
+
 fn with_reason(word: &str, reason: &str) -> String {
     if reason.is_empty() { word.to_string() } else { format!("{word}: {}", Escaped(reason.as_bytes())) }
 }

@@ -3,6 +3,7 @@
 //! [`Reporter`] prints them.
 
 mod ask;
+mod changelog;
 mod human;
 mod json;
 mod logfile;
@@ -12,6 +13,7 @@ mod reporter;
 mod tests;
 
 pub use ask::{Answer, AskError, proceed};
+pub use changelog::ChangeLog;
 pub use human::size;
 pub use logfile::LogFile;
 pub use reporter::{Reporter, Style};

@@ -3,7 +3,7 @@
 use super::human::{self, Dress};
 use super::json;
 use super::progress::Progress;
-use super::{ConflictReport, Item, ItemResult, LogFile, Planned, Resolved, Summary};
+use super::{ChangeLog, ConflictReport, Item, ItemResult, LogFile, Planned, Resolved, Summary};
 use crate::core::escaped::{Escaped, EscapedLines};
 use crate::options::{CommandOptions, Verbosity};
 use crate::replica::Count;
@@ -44,6 +44,7 @@ struct Sinks {
     out: Option<Box<dyn Write + Send>>,
     err: Box<dyn Write + Send>,
     log: Option<LogFile>,
+    changes: Option<ChangeLog>,
     progress: Option<Progress>,
     /// What is to be printed above the progress.
     pending: String,
@@ -69,8 +70,14 @@ impl Reporter {
         out: Box<dyn Write + Send>,
         err: Box<dyn Write + Send>,
     ) -> Reporter {
-        let sinks = Sinks { out: Some(out), err, log, progress: None, pending: String::new() };
+        let sinks = Sinks { out: Some(out), err, log, changes: None, progress: None, pending: String::new() };
         Reporter { style, dress, shows_progress: false, sinks: Mutex::new(sinks) }
+    }
+
+    /// From now on notes each change that was carried in a change log as well.
+    pub fn with_changes(self, changes: Option<ChangeLog>) -> Reporter {
+        self.sinks().changes = changes;
+        self
     }
 
     fn sinks(&self) -> MutexGuard<'_, Sinks> {
@@ -105,13 +112,20 @@ impl Reporter {
 
     /// Opens the log file again under its name: what it was may have been rotated away.
     pub fn reopen(&self) {
-        self.sinks().log(LogFile::reopen);
+        let mut sinks = self.sinks();
+        sinks.log(LogFile::reopen);
+        if let Some(changes) = &mut sinks.changes {
+            changes.reopen();
+        }
     }
 
     /// Prints an outcome.
     pub fn item(&self, item: &Item) {
         let mut sinks = self.sinks();
         sinks.log(|log| log.item(item));
+        if item.result == ItemResult::Done {
+            sinks.change(item);
+        }
         let trouble = item.result != ItemResult::Done;
         if self.style.json {
             sinks.out(&json::item(item));
@@ -236,6 +250,18 @@ impl Sinks {
     fn err_now(&mut self, line: &str) {
         // There is nowhere left to say that standard error is gone.
         let _ = self.err.write_all(line.as_bytes());
+    }
+
+    fn change(&mut self, item: &Item) {
+        let Some(changes) = &mut self.changes else { return };
+        if let Err(e) = changes.item(item) {
+            let folder = changes.folder().display().to_string();
+            self.changes = None;
+            let folder = Escaped(folder.as_bytes());
+            self.err(&format!(
+                "vfsync: cannot write the change log in {folder}, nothing more is written there: {e}\n"
+            ));
+        }
     }
 
     fn log(&mut self, write: impl FnOnce(&mut LogFile) -> io::Result<()>) {
