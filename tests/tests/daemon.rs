@@ -45,6 +45,18 @@ over_both_links! {
         assert_same(&pair.first, &pair.second);
     }
 
+    /// Whoever answered a link waited for the end of the first look, and so did who closed the replica, for each other.
+    fn a_daemon_that_is_stopped_at_once_stops_at_once(pair) {
+        pair.first.file("f", "1");
+        for _ in 0..3 {
+            let mut daemon = Daemon::start(pair, &(pair.defaults() + &pair.block()));
+            daemon.says("following the configuration");
+            let began = std::time::Instant::now();
+            daemon.stop().code(0);
+            assert!(began.elapsed() < vfsync_tests::LIMIT);
+        }
+    }
+
     fn a_killed_daemon_goes_on_where_it_was(pair) {
         pair.first.file("f", "1");
         let mut daemon = Daemon::of(pair);
@@ -357,7 +369,8 @@ over_both_links! {
         assert_eq!(pair.first.text("h"), "3");
         pair.second.file("f", "mine");
         // Where the daemon is at work there is nothing to do.
-        let daemon = Daemon::of(pair);
+        let mut daemon = Daemon::of(pair);
+        daemon.links(pair, "live", if pair.is_local() { 2 } else { 1 });
         quiet(cron(), 0);
         daemon.stop().code(0);
         fs::remove_dir_all(pair.second.root()).unwrap();
@@ -560,4 +573,81 @@ fn a_profile_that_is_imported_does_the_same() {
     assert_eq!(pair.second.names(), ["f"]);
     daemon.process();
     daemon.stop().code(0);
+}
+
+#[test]
+fn a_mesh_of_three_hosts_is_equal_in_the_end_with_one_link_between_each_two() {
+    let hosts: [Pair; 3] = std::array::from_fn(|_| Pair::over_ssh());
+    let config = |at: usize| {
+        let defaults = hosts[at].defaults();
+        let mut text: String = defaults
+            .lines()
+            .filter(|line| !line.starts_with("servercmd"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        for peer in (0..3).filter(|&peer| peer != at) {
+            let address = hosts[at].sshd().root(hosts[peer].first.root());
+            text += &block(&hosts[at].first_root(), &[&address]);
+            text += &format!("name = 'to-{peer}'\nservercmd = '{}'\n", hosts[peer].near_server_command());
+        }
+        text
+    };
+    let trees = || (&hosts[0].first, &hosts[1].first, &hosts[2].first);
+    let equal = |daemon: &mut Daemon| {
+        let (a, b, c) = trees();
+        daemon.carries(a, b).carries(b, c);
+    };
+    let links = || {
+        wait_for("two links at each host", || {
+            let live =
+                |host: &Pair| status(host, "link").iter().filter(|link| link["state"] == "live").count();
+            hosts.iter().all(|host| live(host) == 2).then_some(())
+        });
+    };
+    for (n, host) in hosts.iter().enumerate() {
+        host.first.file(format!("from-{n}"), format!("{n}")).file("common", "the same");
+    }
+    let mut daemons: Vec<Daemon> = (0..3).map(|at| Daemon::start(&hosts[at], &config(at))).collect();
+    equal(&mut daemons[0]);
+    links();
+    for round in 0..5 {
+        for (n, host) in hosts.iter().enumerate() {
+            host.first
+                .file(format!("d{n}/{round}"), format!("{round}"))
+                .file(format!("from-{n}"), format!("{round}"));
+        }
+    }
+    equal(&mut daemons[0]);
+    // One host goes down, and everybody goes on meanwhile.
+    daemons[1].process().kill();
+    drop(daemons.remove(1));
+    for (n, host) in hosts.iter().enumerate() {
+        host.first.file(format!("meanwhile-{n}"), "1").remove(format!("d{n}/0"));
+    }
+    let (a, _, c) = trees();
+    daemons[0].carries(a, c);
+    daemons.push(Daemon::start(&hosts[1], &config(1)));
+    equal(&mut daemons[2]);
+    links();
+    assert_eq!(
+        hosts[1].first.names(),
+        [
+            "common",
+            "d0",
+            "d1",
+            "d2",
+            "from-0",
+            "from-1",
+            "from-2",
+            "meanwhile-0",
+            "meanwhile-1",
+            "meanwhile-2"
+        ]
+    );
+    for daemon in daemons {
+        daemon.stop().code(0).tells_not("conflict");
+    }
+    for host in &hosts {
+        assert!(ask(host, &["status"]).code == Some(3));
+    }
 }

@@ -336,7 +336,7 @@ impl Keeper {
                 None => Stage::Waiting { why: words(lapse) },
             },
             Turn::Pause => Stage::Paused,
-            Turn::Close => Stage::Opening,
+            Turn::Close => Stage::Closed,
         });
         let_go(replica).await;
         turn
