@@ -20,6 +20,12 @@ impl Live {
         Live::of(running, pair)
     }
 
+    /// Starts it on the roots of a pair, which need not become the same.
+    pub fn of_unequal(pair: &Pair) -> Live {
+        let running = pair.command("live").arg("--json").start();
+        Live { running, first: pair.first.clone(), second: pair.second.clone() }
+    }
+
     /// Takes over a `vfsync live` that was started, and waits until both trees are the same.
     pub fn of(running: Running, pair: &Pair) -> Live {
         let mut live = Live { running, first: pair.first.clone(), second: pair.second.clone() };

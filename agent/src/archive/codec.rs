@@ -2,6 +2,7 @@
 //! usually equal left out. A record of a plain file takes about 90 bytes.
 
 use crate::core::entry::{AttributeMask, Attributes, Content, Entry, Record, Shown, Stamp, Timestamp};
+use crate::core::path::RelPath;
 use crate::core::version::{Lineage, ReplicaId, Sequence, Version};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -29,6 +30,18 @@ pub struct Open {
     pub reason: OpenReason,
     /// The whole subtree is meant, and has to be offered as one.
     pub recursive: bool,
+}
+
+/// The other side of a path in conflict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disputed {
+    /// What the peer offered.
+    pub theirs: Entry,
+    /// The topmost path in conflict: the path itself, or a directory above it.
+    pub at: RelPath,
+    /// A person has decided for the peer's state, over what stood here up to this number. The peer, who holds the winner,
+    /// writes the resolution.
+    pub keep_theirs: Option<Sequence>,
 }
 
 /// What is about to be put into the tree: noted before it gets its name, cleared with the record.

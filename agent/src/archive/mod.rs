@@ -11,7 +11,7 @@ mod open;
 mod snapshot;
 mod writer;
 
-pub use codec::{Intent, Open, OpenReason};
+pub use codec::{Disputed, Intent, Open, OpenReason};
 pub use open::{Archive, ArchiveError, Durable, Opened, RootIdentity};
 pub use snapshot::Snapshot;
 pub use writer::Writer;
@@ -35,6 +35,10 @@ const POSITIONS: TableDefinition<'static, u64, u64> = TableDefinition::new("posi
 const SCOPES: TableDefinition<'static, u64, u64> = TableDefinition::new("scopes");
 /// (Peer's replica id, path key) → why the path is open beyond the position.
 const OPEN: TableDefinition<'static, (u64, &[u8]), &[u8]> = TableDefinition::new("open");
+/// (Peer's replica id, path key) → what the peer has there, for a path in conflict.
+const DISPUTED: TableDefinition<'static, (u64, &[u8]), &[u8]> = TableDefinition::new("disputed");
+/// Peer's replica id → its root as a person would name it.
+const PEERS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("peers");
 /// Path key → what is about to be put there.
 const INTENTS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("intents");
 

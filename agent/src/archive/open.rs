@@ -3,7 +3,10 @@
 use super::codec::{Interner, decode_record};
 use super::snapshot::Snapshot;
 use super::writer::Writer;
-use super::{CONTENTS, ENTRIES, INTENTS, META, OPEN, POSITIONS, REPLICAS, SCOPES, SEQUENCES, content_key};
+use super::{
+    CONTENTS, DISPUTED, ENTRIES, INTENTS, META, OPEN, PEERS, POSITIONS, REPLICAS, SCOPES, SEQUENCES,
+    content_key,
+};
 use crate::core::version::{ReplicaId, Sequence};
 use redb::{Database, ReadableDatabase, ReadableTable};
 use std::fs;
@@ -33,7 +36,7 @@ pub struct RootIdentity {
 
 impl RootIdentity {
     /// Returns the name of the archive's folder.
-    fn folder(&self) -> String {
+    pub fn folder(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.file_system.to_be_bytes());
         hasher.update(&self.inode.to_be_bytes());
@@ -335,6 +338,8 @@ fn open_checked(file: &Path, folder: &Path, root: &Path, clean: bool) -> Result<
         transaction.open_table(POSITIONS)?;
         transaction.open_table(SCOPES)?;
         transaction.open_table(OPEN)?;
+        transaction.open_table(DISPUTED)?;
+        transaction.open_table(PEERS)?;
         transaction.open_table(INTENTS)?;
         (ReplicaId(replica), interner)
     };

@@ -1,9 +1,10 @@
 //! A [`Snapshot`] is the archive as it was at one moment, whatever is written meanwhile.
 
-use super::codec::{Intent, Interner, Open, decode_record, without_format};
+use super::codec::{Disputed, Intent, Interner, Open, decode_record, without_format};
 use super::open::{ArchiveError, last_sequence};
 use super::{
-    CONTENTS, ENTRIES, INTENTS, META, OPEN, POSITIONS, SCOPES, SEQUENCES, below, key, path, start_of,
+    CONTENTS, DISPUTED, ENTRIES, INTENTS, META, OPEN, PEERS, POSITIONS, SCOPES, SEQUENCES, below, key, path,
+    start_of,
 };
 use crate::core::entry::{Content, Digest, Record};
 use crate::core::path::RelPath;
@@ -20,6 +21,8 @@ pub struct Snapshot {
     positions: ReadOnlyTable<u64, u64>,
     scopes: ReadOnlyTable<u64, u64>,
     open: ReadOnlyTable<(u64, &'static [u8]), &'static [u8]>,
+    disputed: ReadOnlyTable<(u64, &'static [u8]), &'static [u8]>,
+    peers: ReadOnlyTable<u64, &'static [u8]>,
     intents: ReadOnlyTable<&'static [u8], &'static [u8]>,
     meta: ReadOnlyTable<&'static str, &'static [u8]>,
     interner: Arc<RwLock<Interner>>,
@@ -40,6 +43,8 @@ impl Snapshot {
             positions: transaction.open_table(POSITIONS)?,
             scopes: transaction.open_table(SCOPES)?,
             open: transaction.open_table(OPEN)?,
+            disputed: transaction.open_table(DISPUTED)?,
+            peers: transaction.open_table(PEERS)?,
             intents: transaction.open_table(INTENTS)?,
             meta: transaction.open_table(META)?,
             interner,
@@ -202,6 +207,54 @@ impl Snapshot {
     /// Returns why a path is open towards a peer.
     pub fn open_at(&self, peer: ReplicaId, path: &RelPath) -> Result<Option<Open>, ArchiveError> {
         Ok(self.open.get((peer.0, &key(path)[..]))?.and_then(|v| without_format(v.value())))
+    }
+
+    /// Returns what a peer has at a path in conflict.
+    pub fn disputed(&self, peer: ReplicaId, path: &RelPath) -> Result<Option<Disputed>, ArchiveError> {
+        Ok(self.disputed.get((peer.0, &key(path)[..]))?.and_then(|v| without_format(v.value())))
+    }
+
+    /// Returns what peers have at the paths in conflict at or below a path.
+    pub fn disputed_below(
+        &self,
+        peer: ReplicaId,
+        top: &RelPath,
+    ) -> Result<Vec<(RelPath, Disputed)>, ArchiveError> {
+        let (from, (_, to)) = (key(top), below(top));
+        let end = match &to {
+            Some(to) => Bound::Excluded((peer.0, &to[..])),
+            None => peer.0.checked_add(1).map_or(Bound::Unbounded, |next| Bound::Excluded((next, &[][..]))),
+        };
+        let rows = self.disputed.range::<(u64, &[u8])>((Bound::Included((peer.0, &from[..])), end))?;
+        let mut found = Vec::new();
+        for row in rows {
+            let (key, value) = row?;
+            let path = path(key.value().1).ok_or(ArchiveError::Damaged("a key is no path"))?;
+            if path.starts_with(top)
+                && let Some(disputed) = without_format(value.value())
+            {
+                found.push((path, disputed));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns whether nothing at a path or below it was written after a sequence number.
+    pub fn is_unchanged_since(&self, path: &RelPath, after: Sequence) -> Result<bool, ArchiveError> {
+        if self.get(path)?.is_some_and(|record| record.sequence > after) {
+            return Ok(false);
+        }
+        for row in self.below(path)? {
+            if row?.1.sequence > after {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Returns a peer's root as a person would name it, if it was ever told.
+    pub fn peer_name(&self, peer: ReplicaId) -> Result<Option<String>, ArchiveError> {
+        Ok(self.peers.get(peer.0)?.map(|v| String::from_utf8_lossy(v.value()).into_owned()))
     }
 
     /// Returns what was about to be put at a path.

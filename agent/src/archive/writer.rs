@@ -1,9 +1,12 @@
 //! A [`Writer`] changes the archive within one transaction.
 
-use super::codec::{Intent, Interner, Open, decode_record, encode_record, with_format, without_format};
+use super::codec::{
+    Disputed, Intent, Interner, Open, decode_record, encode_record, with_format, without_format,
+};
 use super::open::{ArchiveError, last_sequence};
 use super::{
-    CONTENTS, ENTRIES, INTENTS, META, OPEN, POSITIONS, REPLICAS, SCOPES, SEQUENCES, content_key, key,
+    CONTENTS, DISPUTED, ENTRIES, INTENTS, META, OPEN, PEERS, POSITIONS, REPLICAS, SCOPES, SEQUENCES,
+    content_key, key,
 };
 use crate::core::entry::Record;
 use crate::core::path::RelPath;
@@ -21,6 +24,8 @@ pub struct Writer<'t> {
     positions: Table<'t, u64, u64>,
     scopes: Table<'t, u64, u64>,
     open: Table<'t, (u64, &'static [u8]), &'static [u8]>,
+    disputed: Table<'t, (u64, &'static [u8]), &'static [u8]>,
+    peers: Table<'t, u64, &'static [u8]>,
     intents: Table<'t, &'static [u8], &'static [u8]>,
     interner: Interner,
     interned: usize,
@@ -55,6 +60,8 @@ impl<'t> Writer<'t> {
             positions: transaction.open_table(POSITIONS)?,
             scopes: transaction.open_table(SCOPES)?,
             open: transaction.open_table(OPEN)?,
+            disputed: transaction.open_table(DISPUTED)?,
+            peers: transaction.open_table(PEERS)?,
             intents: transaction.open_table(INTENTS)?,
             interner,
             shared,
@@ -170,9 +177,33 @@ impl<'t> Writer<'t> {
         Ok(())
     }
 
-    /// Notes that a path is no longer open towards a peer.
+    /// Notes that a path is no longer open towards a peer, nor in conflict.
     pub fn close_open(&mut self, peer: ReplicaId, path: &RelPath) -> Result<(), ArchiveError> {
-        self.open.remove((peer.0, &key(path)[..]))?;
+        let key = key(path);
+        self.open.remove((peer.0, &key[..]))?;
+        self.disputed.remove((peer.0, &key[..]))?;
+        Ok(())
+    }
+
+    /// Returns what a peer has at a path in conflict.
+    pub fn disputed(&self, peer: ReplicaId, path: &RelPath) -> Result<Option<Disputed>, ArchiveError> {
+        Ok(self.disputed.get((peer.0, &key(path)[..]))?.and_then(|v| without_format(v.value())))
+    }
+
+    /// Notes what a peer has at a path in conflict.
+    pub fn set_disputed(
+        &mut self,
+        peer: ReplicaId,
+        path: &RelPath,
+        disputed: &Disputed,
+    ) -> Result<(), ArchiveError> {
+        self.disputed.insert((peer.0, &key(path)[..]), &with_format(disputed)[..])?;
+        Ok(())
+    }
+
+    /// Notes how a person would name a peer's root.
+    pub fn set_peer_name(&mut self, peer: ReplicaId, name: &str) -> Result<(), ArchiveError> {
+        self.peers.insert(peer.0, name.as_bytes())?;
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use super::options_args::OptionsArgs;
 use crate::options::CaptureChoice;
+use crate::replica::conflicts::Keep;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -39,8 +40,6 @@ pub(super) enum CliCommand {
     },
     /// Show how the links and replicas of a running daemon or `live` stand
     Status(CliAsk),
-    /// List what both sides have changed
-    Conflicts(CliAsk),
     /// Wait until everything that happened before is on the peers, or say what is not
     Flush(CliFlush),
     /// Stop, and hold nothing of a root open: it can be unmounted
@@ -51,6 +50,10 @@ pub(super) enum CliCommand {
     Watch(CliWatch),
     /// Be the far end of a link, over standard input and output
     Serve(CliServe),
+    /// List the conflicts that stand
+    Conflicts(CliConflicts),
+    /// End a conflict
+    Resolve(CliResolve),
     /// Say what this machine can do, and why not
     Doctor(CliDoctor),
     /// Print completions for a shell
@@ -149,6 +152,42 @@ pub(super) struct CliDoctor {
     /// Where archives lie
     #[arg(long, value_name = "DIR")]
     pub(super) state_dir: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub(super) struct CliConflicts {
+    /// Only those of this tree
+    #[arg(value_name = "ROOT")]
+    pub(super) root: Option<PathBuf>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Where archives lie
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub(super) struct CliResolve {
+    /// What is in conflict: a file or directory in a tree of this host. Of a directory, all conflicts in it
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<PathBuf>,
+    /// What is kept: local, remote, newer (the one modified last), both (what stands here gets another name)
+    #[arg(long, value_name = "SIDE", value_parser = keep)]
+    pub(super) keep: Keep,
+    /// Where archives lie
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+}
+
+fn keep(text: &str) -> Result<Keep, String> {
+    match text {
+        "local" => Ok(Keep::Local),
+        "remote" => Ok(Keep::Remote),
+        "newer" => Ok(Keep::Newer),
+        "both" => Ok(Keep::Both),
+        _ => Err("it takes local, remote, newer or both".to_string()),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -11,6 +11,7 @@ use crate::environment::Environment;
 use crate::exit::ExitStatus;
 use crate::options::{CaptureChoice, OptionError, Options, Repeat, RootsWanted, SshOptions};
 use crate::profile::ProfileError;
+use crate::replica::conflicts::Keep;
 use crate::roots::{Root, RootError};
 use clap::{CommandFactory, FromArgMatches};
 use clap_args::{Cli, CliAsk, CliCommand, CliDaemon, CliFlush, CliNamed, CliWatch, ENDING};
@@ -38,6 +39,10 @@ pub enum Command {
     Watch(WatchArgs),
     /// Be the far end of a link.
     Serve(ServeArgs),
+    /// List conflicts.
+    Conflicts(ConflictsArgs),
+    /// End a conflict.
+    Resolve(ResolveArgs),
     /// Say what this machine can do.
     Doctor(DoctorArgs),
     /// Print shell completions.
@@ -92,6 +97,13 @@ pub enum Asked {
     Status,
     /// What both sides have changed.
     Conflicts,
+    /// End conflicts.
+    Resolve {
+        /// Those at or below this absolute path.
+        path: PathBuf,
+        /// How.
+        keep: Keep,
+    },
     /// Wait until everything is on the peers.
     Flush {
         /// Only what is at or below this.
@@ -131,6 +143,28 @@ pub struct WatchArgs {
 pub struct ServeArgs {
     /// The only root that may be asked for.
     pub root: Option<PathBuf>,
+    /// Where archives lie.
+    pub state_dir: PathBuf,
+}
+
+/// What `vfsync conflicts` needs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConflictsArgs {
+    /// Only those of this tree.
+    pub root: Option<PathBuf>,
+    /// Whether to print JSON lines.
+    pub json: bool,
+    /// Where archives lie.
+    pub state_dir: PathBuf,
+}
+
+/// What `vfsync resolve` needs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ResolveArgs {
+    /// What is in conflict.
+    pub paths: Vec<PathBuf>,
+    /// What is kept.
+    pub keep: Keep,
     /// Where archives lie.
     pub state_dir: PathBuf,
 }
@@ -222,7 +256,7 @@ pub fn parse(
 
 /// Answers what is no command: one that is to come, or roots and options where the command should stand.
 fn check_command(args: &[OsString]) -> Result<(), UsageError> {
-    const LATER: [&str; 2] = ["resolve", "top"];
+    const LATER: [&str; 1] = ["top"];
     let Some(first) = args.get(1) else { return Ok(()) };
     if let Some(later) = LATER.iter().find(|later| first == **later) {
         return Err(UsageError::Later(later));
@@ -250,7 +284,6 @@ fn resolve(command: CliCommand, environment: &Environment) -> Result<Command, Us
         CliCommand::Import { profile } => Command::Import(ImportArgs { profile }),
         CliCommand::Cron(args) => Command::Cron(configured(args, environment)?),
         CliCommand::Status(args) => ask(Asked::Status, args, environment)?,
-        CliCommand::Conflicts(args) => ask(Asked::Conflicts, args, environment)?,
         CliCommand::Flush(CliFlush { path, timeout, asking }) => {
             ask(Asked::Flush { path, timeout }, asking, environment)?
         }
@@ -263,6 +296,16 @@ fn resolve(command: CliCommand, environment: &Environment) -> Result<Command, Us
             let state_dir = state_dir(args.state_dir).ok_or(OptionError::NoStateDir)?;
             Command::Serve(ServeArgs { root: args.root, state_dir })
         }
+        CliCommand::Conflicts(args) => Command::Conflicts(ConflictsArgs {
+            root: args.root,
+            json: args.json,
+            state_dir: state_dir(args.state_dir).ok_or(OptionError::NoStateDir)?,
+        }),
+        CliCommand::Resolve(args) => Command::Resolve(ResolveArgs {
+            paths: args.paths,
+            keep: args.keep,
+            state_dir: state_dir(args.state_dir).ok_or(OptionError::NoStateDir)?,
+        }),
         CliCommand::Doctor(args) => Command::Doctor(DoctorArgs {
             roots: args.roots.iter().map(|root| Root::parse(root)).collect::<Result<_, _>>()?,
             json: args.json,

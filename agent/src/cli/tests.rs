@@ -1,5 +1,6 @@
 use super::*;
 use crate::options::{FastCheck, Repeat};
+use crate::replica::conflicts::Keep;
 use std::path::Path;
 
 fn environment() -> Environment {
@@ -94,6 +95,11 @@ fn roots_without_a_command_are_pointed_to_sync() {
         matches!(parsed(&["daemon", "-config", "x"]), Ok(Command::Daemon(args)) if args.config == Path::new("x"))
     );
     assert!(matches!(parsed(&["daemon"]), Err(UsageError::NoConfig)));
+    assert!(matches!(parsed(&["conflicts", "--json"]), Ok(Command::Conflicts(args)) if args.json));
+    assert!(
+        matches!(parsed(&["resolve", "f", "--keep", "both"]), Ok(Command::Resolve(args)) if args.keep == Keep::Both)
+    );
+    assert!(parsed(&["resolve", "f"]).is_err() && parsed(&["resolve", "f", "--keep", "x"]).is_err());
 }
 
 #[test]

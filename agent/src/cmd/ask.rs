@@ -18,6 +18,7 @@ pub async fn run(args: AskArgs) -> Result<ExitStatus> {
     let request = match &args.asked {
         Asked::Status => Request::Status,
         Asked::Conflicts => Request::Conflicts,
+        Asked::Resolve { path, keep } => Request::Resolve { path: path.clone(), keep: *keep },
         Asked::Flush { path, timeout } => Request::Flush {
             path: path.as_ref().map(std::path::absolute).transpose().context("the path")?,
             milliseconds: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
@@ -113,6 +114,7 @@ fn for_people(value: &serde_json::Value) -> Result<String> {
     Ok(match value["event"].as_str() {
         Some("conflict") => conflict(&serde_json::from_value(value.clone())?),
         Some("flush") => flushed(value),
+        Some("resolved") => resolved(value),
         _ => match serde_json::from_value(value.clone()).context("its answer cannot be understood")? {
             Line::Process(process) => format!(
                 "vfsync {} {}, process {}, for {}; capture by {}: {} events, {} coalesced, {} lost\n",
@@ -206,14 +208,21 @@ fn troubles(named: &[Trouble], count: u64) -> String {
     text
 }
 
-fn conflict(line: &ConflictLine) -> String {
+pub(super) fn conflict(line: &ConflictLine) -> String {
     format!(
-        "{}/{}: {} here, something else at {}\n",
+        "{}/{}: {} here, {} at {}{}\n",
         escaped(&line.root),
         escaped(&line.path),
         escaped(&line.here),
-        line.peers.iter().map(|peer| escaped(peer)).collect::<Vec<_>>().join(", ")
+        escaped(&line.there),
+        escaped(&line.peer),
+        if line.decided == "no" { "" } else { "; decided: what stands there is kept" }
     )
+}
+
+fn resolved(value: &serde_json::Value) -> String {
+    let text = |name: &str| escaped(value[name].as_str().unwrap_or_default());
+    format!("{}: {}\n", text("path"), text("kept"))
 }
 
 fn flushed(value: &serde_json::Value) -> String {

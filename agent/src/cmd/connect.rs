@@ -130,6 +130,10 @@ impl Reached {
     /// # Errors
     /// With what the far end says, where it says something.
     pub async fn open(self, mut setup: Setup, name: &Root) -> Result<Connected> {
+        setup.peer_name = match name {
+            Root::Local(_) => String::from_utf8_lossy(&self.root).into_owned(),
+            Root::Remote(_) => name.to_string(),
+        };
         setup.remote_root = self.root;
         let mut connection = self.connection;
         let far_end = std::mem::replace(&mut connection.far_end, transport::FarEnd::none());

@@ -1,6 +1,7 @@
 //! The commands: each puts the parts together.
 
 pub mod ask;
+pub mod conflicts;
 pub(crate) mod connect;
 pub mod cron;
 pub mod daemon;

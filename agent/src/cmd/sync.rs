@@ -111,6 +111,7 @@ async fn pass(options: &Options, reporter: &Reporter) -> Result<ExitStatus> {
         options: options.replica.clone(),
         local_is_first: leading == 0,
         remote_root: Vec::new(),
+        peer_name: String::new(),
         events,
     };
     let root = &options.roots[other];

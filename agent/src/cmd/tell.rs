@@ -101,8 +101,8 @@ impl<'a> Teller<'a> {
             let named: Vec<String> = self.conflicts.iter().take(NAMED).map(ToString::to_string).collect();
             let more = if self.conflicts.len() > NAMED { ", ..." } else { "" };
             let text = format!(
-                "{} changed on both sides and left as they are: {}{more}. Make the two equal, remove one, or say \
-                 which side wins with -prefer",
+                "{} changed on both sides and left as they are: {}{more}. End each with `vfsync \
+                 resolve PATH --keep local|remote|newer|both`, or say which side wins with -prefer",
                 paths(self.conflicts.len() as u64),
                 named.join(", ")
             );

@@ -5,9 +5,10 @@
 //! an [`Ending`]. [`Request::Serve`] is answered with one line, after which the connection carries a session.
 
 use super::site::Site;
-use super::{flush, status};
+use super::{flush, resolve, status};
 use crate::core::path::RelPath;
 use crate::link::accept;
+use crate::replica::conflicts::Keep;
 use crate::transport::{Connection, PROTOCOL_VERSION};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -41,6 +42,13 @@ pub enum Request {
     Status,
     /// What both sides have changed.
     Conflicts,
+    /// End the conflicts at or below an absolute path.
+    Resolve {
+        /// Where.
+        path: PathBuf,
+        /// How.
+        keep: Keep,
+    },
     /// Wait until everything is on the peers.
     Flush {
         /// Only what is at or below this absolute path.
@@ -270,6 +278,13 @@ async fn answer(stream: UnixStream, site: &Arc<Site>) -> io::Result<()> {
                 write(&mut writer, line).await?;
             }
             Ending { exit: u8::from(!found.is_empty()), say: None }
+        }
+        Request::Resolve { path, keep } => {
+            let (lines, ending) = resolve::resolve(site, &path, keep).await;
+            for line in lines {
+                write(&mut writer, &line).await?;
+            }
+            ending
         }
         Request::Flush { path, milliseconds } => {
             let limit = Duration::from_millis(milliseconds);

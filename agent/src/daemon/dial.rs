@@ -274,6 +274,7 @@ impl Dialled {
             },
             local_is_first: self.link.local_is_first,
             remote_root: Vec::new(),
+            peer_name: self.link.peer.to_string(),
             events,
         };
         let peer = &self.link.peer;

@@ -20,6 +20,7 @@ mod flush;
 pub mod hub;
 pub mod kept;
 pub mod metrics;
+mod resolve;
 mod site;
 pub mod status;
 

@@ -5,17 +5,20 @@ use super::kept::Kept;
 use super::site::Site;
 use crate::archive::{ArchiveError, OpenReason};
 use crate::core::path::RelPath;
-use crate::core::version::ReplicaId;
 use crate::link::describe;
 use crate::replica::Severity;
+use crate::replica::conflicts::Conflict;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 /// So many paths with trouble are named in one line; all of them are counted.
 const NAMED: usize = 100;
+/// So many of the paths within a conflict are named.
+const PARTS: usize = 3;
 /// So many conflicts are listed.
 const MOST_CONFLICTS: usize = 10_000;
 
@@ -171,10 +174,14 @@ pub struct ConflictLine {
     /// The same in base64, if that loses something.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub path_bytes: Option<String>,
-    /// The roots that have something else there.
-    pub peers: Vec<String>,
+    /// The root that has something else there.
+    pub peer: String,
     /// What stands here.
     pub here: String,
+    /// What stands there.
+    pub there: String,
+    /// Whether a person has decided, and the other end is still to hear of it: `remote` or `no`.
+    pub decided: String,
 }
 
 /// Returns a moment as text.
@@ -308,38 +315,42 @@ fn link(facts: &LinkFacts) -> LinkLine {
 
 /// Returns the conflicts that stand, as the archives have them.
 pub async fn conflicts(site: &Site) -> Vec<ConflictLine> {
-    let (replicas, links) = (site.replicas(), site.all_links());
+    let replicas = site.replicas();
     let found = tokio::task::spawn_blocking(move || {
-        replicas.iter().flat_map(|kept| conflicts_of(kept, &links).unwrap_or_default()).collect()
+        let of = |kept: &Arc<Kept>| {
+            let (stage, _) = kept.stage();
+            let conflicts = stage.replica().map(|replica| replica.conflicts());
+            conflict_lines(&kept.root, &conflicts.and_then(Result::ok).unwrap_or_default())
+        };
+        replicas.iter().flat_map(of).collect()
     });
     found.await.unwrap_or_default()
 }
 
-fn conflicts_of(kept: &Kept, links: &[Arc<LinkFacts>]) -> Result<Vec<ConflictLine>, ArchiveError> {
-    let (stage, _) = kept.stage();
-    let Some(replica) = stage.replica() else { return Ok(Vec::new()) };
-    let snapshot = replica.archive.read()?;
-    let root = kept.root.display().to_string();
-    let mut found: std::collections::BTreeMap<RelPath, Vec<ReplicaId>> = Default::default();
-    for row in snapshot.all_open()? {
-        let (peer, path, open) = row?;
-        if is_conflict(&open) && (found.len() < MOST_CONFLICTS || found.contains_key(&path)) {
-            found.entry(path).or_default().push(peer);
+/// Returns the lines of the conflicts of one replica.
+pub fn conflict_lines(root: &Path, conflicts: &[Conflict]) -> Vec<ConflictLine> {
+    let line = |conflict: &Conflict| {
+        let (path, path_bytes) = lossy(&conflict.path);
+        let unknown = || format!("a peer whose name is not known ({:016x})", conflict.peer.0);
+        ConflictLine {
+            root: root.display().to_string(),
+            path,
+            path_bytes,
+            peer: conflict.peer_name.clone().unwrap_or_else(unknown),
+            here: describe(conflict.local.as_ref()),
+            there: there(conflict),
+            decided: if conflict.keep_theirs { "remote" } else { "no" }.to_owned(),
         }
-    }
-    let name = |peer: &ReplicaId| {
-        let known = links.iter().find(|facts| facts.root == root && facts.replica() == Some(*peer));
-        known.map_or_else(
-            || format!("a peer that is not linked now ({:016x})", peer.0),
-            |facts| facts.peer.clone(),
-        )
     };
-    let mut lines = Vec::with_capacity(found.len());
-    for (at, peers) in found {
-        let (path, path_bytes) = lossy(&at);
-        let here = describe(snapshot.get(&at)?.map(|record| record.entry).as_ref());
-        let peers = peers.iter().map(name).collect();
-        lines.push(ConflictLine { root: root.clone(), path, path_bytes, peers, here });
+    conflicts.iter().take(MOST_CONFLICTS).map(line).collect()
+}
+
+/// Says what the peer has; of a directory that was deleted here perhaps only what is new in it.
+fn there(conflict: &Conflict) -> String {
+    if let Some(entry) = &conflict.remote {
+        return describe(Some(entry));
     }
-    Ok(lines)
+    let named: Vec<String> = conflict.parts.iter().take(PARTS).map(ToString::to_string).collect();
+    let more = if conflict.parts.len() > PARTS { ", ..." } else { "" };
+    format!("changes that this side has not seen: {}{more}", named.join(", "))
 }

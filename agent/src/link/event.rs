@@ -2,7 +2,7 @@
 
 use crate::core::entry::{Content, Entry, Kind};
 use crate::core::path::RelPath;
-use crate::core::reconcile::Side;
+use crate::core::reconcile::{Policy, Preference, Side};
 use crate::replica::Problem;
 use crate::wire::{Action, Verdict};
 
@@ -66,6 +66,33 @@ pub fn describe(entry: Option<&Entry>) -> String {
     }
 }
 
+/// Says what two entries in conflict are, for a person: also what differs where the content does not, and why a
+/// preference does not decide.
+pub fn describe_both(here: Option<&Entry>, there: &Entry, policy: &Policy) -> (String, String) {
+    let (mut mine, mut theirs) = (describe(here), describe(Some(there)));
+    let Some(here) = here else { return (mine, theirs) };
+    let both_stand = here.content.is_live() && there.content.is_live();
+    if both_stand && here.content == there.content {
+        for (text, entry) in [(&mut mine, here), (&mut theirs, there)] {
+            let (own, other) = (&entry.attributes, if std::ptr::eq(entry, here) { there } else { here });
+            if (own.mode ^ other.attributes.mode) & policy.mask.mode != 0 {
+                text.push_str(&format!(", mode {:04o}", own.mode));
+            }
+            if policy.mask.owner && own.uid != other.attributes.uid {
+                text.push_str(&format!(", owner {}", own.uid));
+            }
+            if policy.mask.group && own.gid != other.attributes.gid {
+                text.push_str(&format!(", group {}", own.gid));
+            }
+        }
+    }
+    let by_time = matches!(policy.prefer.or(policy.force), Some(Preference::Newer | Preference::Older));
+    if both_stand && by_time && here.mtime == there.mtime {
+        theirs.push_str(", of the same mtime: neither is newer");
+    }
+    (mine, theirs)
+}
+
 /// Returns what a verdict over the entry `offered` at `path` means to a person; `None` for what is nothing new.
 /// In a `plan`, what would be done counts as new.
 /// `side` is the receiver's; `here` is what stood there, where it is known.
@@ -102,12 +129,7 @@ pub(super) fn of_verdict(
         Verdict::TookPartly(action, why) => change(action, Outcome::Partly(why)),
         Verdict::Forbidden(option) => change(wanted, Outcome::Skipped(format!("forbidden by {option}"))),
         Verdict::Failed(why) => change(wanted, Outcome::Failed(why)),
-        Verdict::Conflict { here, at } => {
-            let there = if at == *path {
-                describe(Some(offered))
-            } else {
-                format!("{path}: {}", describe(Some(offered)))
-            };
+        Verdict::Conflict { here, there, at } => {
             let (local, remote) = match side {
                 Side::Local => (here, there),
                 Side::Remote => (there, here),

@@ -21,17 +21,18 @@ mod receive;
 pub mod session;
 mod streams;
 
-pub use event::{Event, Outcome, describe};
+pub use event::{Event, Outcome, describe, describe_both};
 pub use gauge::{Backlog, Gauge};
 pub use session::{Accepted, LinkError, Setup, Totals, accept, initiate};
 
-use crate::core::entry::Entry;
+use crate::archive::ArchiveError;
+use crate::core::entry::{Entry, Kind};
 use crate::core::filter::Filter;
 use crate::core::path::RelPath;
 use crate::core::reconcile::{Policy, Side};
 use crate::core::version::{ReplicaId, Sequence};
 use crate::replica::Replica;
-use crate::wire::{Message, OfferNumber, encode_message};
+use crate::wire::{Action, Message, OfferNumber, encode_message};
 use bytes::Bytes;
 use credit::{Closed, Credit};
 use open_set::OpenSet;
@@ -89,6 +90,8 @@ pub(crate) struct Shared {
     /// Everything up to this number of ours was considered by the offerer.
     pub considered: AtomicU64,
     pub idle: Idle,
+    /// Conflicts that a person has decided for the peer's state, when the session began; true: already told of in a plan.
+    pub decided: Mutex<BTreeMap<RelPath, bool>>,
     pub events: mpsc::UnboundedSender<Event>,
     compression: compress::Compression,
     out: mpsc::Sender<Bytes>,
@@ -163,8 +166,47 @@ impl Shared {
     }
 
     pub(crate) fn tell(&self, event: Event) {
+        let Some(event) = self.as_decided(event) else { return };
         // Without a listener (the end that answers) there is nobody to tell.
         let _ = self.events.send(event);
+    }
+
+    /// In a plan a conflict that a person has decided is a change.
+    fn as_decided(&self, event: Event) -> Option<Event> {
+        let Event::Conflict { path, local, remote } = event else { return Some(event) };
+        let mut decided = self.decided.lock().expect("no thread panics with this locked");
+        match decided.get_mut(&path).filter(|_| self.is_plan()) {
+            None => Some(Event::Conflict { path, local, remote }),
+            Some(true) => None,
+            Some(told) => {
+                *told = true;
+                let (kind, action, side) = (Kind::File, Action::Update, Side::Local);
+                Some(Event::Change { path, kind, action, side, outcome: Outcome::Done })
+            }
+        }
+    }
+
+    /// Returns the conflicts that a person has decided for the peer's state.
+    pub(crate) fn decided(&self) -> Result<Vec<RelPath>, ArchiveError> {
+        let snapshot = self.replica.archive.read()?;
+        let all = snapshot.disputed_below(self.peer, &RelPath::root())?;
+        let mut decided = BTreeMap::new();
+        for (_, disputed) in all {
+            if let Some(over) = disputed.keep_theirs
+                && !decided.contains_key(&disputed.at)
+            {
+                let stands = snapshot.is_unchanged_since(&disputed.at, over)?;
+                decided.insert(disputed.at, stands);
+            }
+        }
+        Ok(decided.into_iter().filter(|(_, stands)| *stands).map(|(at, _)| at).collect())
+    }
+
+    /// Takes over what was decided about conflicts: those that are no longer open here are forgotten.
+    pub(crate) fn reload_open(&self) -> Result<(), ArchiveError> {
+        let mut open = self.open.write().expect("no thread panics with this locked");
+        *open = OpenSet::load(&self.replica.archive.read()?, self.peer)?;
+        Ok(())
     }
 
     /// Returns whether this link leaves the path out.

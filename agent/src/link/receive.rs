@@ -29,6 +29,10 @@ const ARRIVED: usize = 256;
 pub(super) const DELTAS: usize = 4;
 /// How often an offer is decided about anew because the path had changed on the disk.
 const TRIES: u32 = 4;
+/// So many conflicts the peer may ask to be ended at once.
+const MOST_RESOLVED: usize = 100_000;
+/// How often the peer is asked for one resolution: what it is asked for may have changed under it.
+const ASKED: u32 = 3;
 
 /// What the reader hands over.
 #[derive(Debug)]
@@ -39,6 +43,7 @@ pub(super) enum Task {
     Copy { number: OfferNumber, from: u64, length: u64 },
     Zeros { number: OfferNumber, length: u64 },
     DataEnd(OfferNumber, bool),
+    Resolve(Vec<RelPath>),
 }
 
 /// Why receiving ended.
@@ -87,6 +92,10 @@ pub(super) struct Receiver {
     signer: mpsc::UnboundedSender<(OfferNumber, RelPath)>,
     /// For which offers recipes are asked for, also if nobody waits for them any more: until the sender is done with them.
     deltas: HashSet<OfferNumber>,
+    /// Conflicts that the peer asks to be ended with what stands here, and that are not known here yet.
+    resolutions: Vec<RelPath>,
+    /// How often the peer was asked for the resolution of a conflict.
+    asked: HashMap<RelPath, u32>,
     given_offers: Arc<AtomicU64>,
     given_data: Arc<AtomicU64>,
 }
@@ -125,6 +134,8 @@ impl Receiver {
             to_sign: VecDeque::new(),
             signer,
             deltas: HashSet::new(),
+            resolutions: Vec::new(),
+            asked: HashMap::new(),
             given_offers,
             given_data,
         }
@@ -198,6 +209,12 @@ impl Receiver {
                 self.receive(number, length, |transfer, _| transfer.zeros(length));
                 self.give_data(FRAME_COST)?;
             }
+            Task::Resolve(paths) => {
+                // What has come before counts: the conflict may only show in it.
+                self.resolutions.extend(paths.into_iter().filter(|path| !path.is_root()).take(MOST_RESOLVED));
+                self.resolutions.truncate(MOST_RESOLVED);
+                self.resolve()?;
+            }
             Task::DataEnd(number, complete) => {
                 self.give_data(FRAME_COST)?;
                 if self.deltas.remove(&number) {
@@ -234,6 +251,21 @@ impl Receiver {
         self.shared.send(&Message::DataCredit(bytes))
     }
 
+    /// Ends the conflicts that the peer's person has decided for what stands here. One that is not known here yet may
+    /// show in the next batch.
+    fn resolve(&mut self) -> Result<(), ReceiveError> {
+        let mut left = Vec::new();
+        for at in std::mem::take(&mut self.resolutions) {
+            if self.shared.replica.keep_ours(self.shared.peer, &at)? {
+                self.shared.reload_open()?;
+            } else {
+                left.push(at);
+            }
+        }
+        self.resolutions = left;
+        Ok(())
+    }
+
     /// Gives up an older offer of a path whose content is on its way: what comes for it must not settle the newer one.
     fn supersede(&mut self, path: &RelPath) -> Result<(), ReceiveError> {
         if self.arrived.iter().any(|incoming| incoming.path() == path) {
@@ -265,6 +297,8 @@ impl Receiver {
         // A pass over some paths says nothing of the others: it leaves no position.
         let whole = self.shared.paths.is_empty();
         self.chunk(complete, true, Some(through).filter(|_| whole))?;
+        self.resolve()?;
+        self.resolutions.clear();
         if !self.shared.is_plan() {
             self.shared.send(&Message::Done(through))?;
         }
@@ -335,7 +369,7 @@ impl Receiver {
             let (through, whole) = (shared.offered_through(), complete || attempt > 0);
             let applied =
                 self.applier.apply(&shared.open, through, chunk, whole, position.take(), shared.is_plan())?;
-            let Applied { outcomes, wanted, stale, held: more, again } = applied;
+            let Applied { outcomes, wanted, stale, held: more, again, mut resolve } = applied;
             held.extend(more);
             let verdicts: Vec<_> = outcomes
                 .into_iter()
@@ -359,6 +393,14 @@ impl Receiver {
             }
             if !again.is_empty() {
                 shared.send(&Message::Again(again))?;
+            }
+            resolve.retain(|at| {
+                let asked = self.asked.entry(at.clone()).or_default();
+                *asked += 1;
+                *asked <= ASKED
+            });
+            if !resolve.is_empty() {
+                shared.send(&Message::Resolve(resolve.into_iter().collect()))?;
             }
             self.want(wanted)?;
             if stale.is_empty() {

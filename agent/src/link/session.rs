@@ -25,7 +25,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// How long a position that only skipped entries would move may lag behind.
@@ -133,6 +133,8 @@ pub struct Setup {
     pub local_is_first: bool,
     /// The root at the far end.
     pub remote_root: Vec<u8>,
+    /// How a person names it.
+    pub peer_name: String,
     /// Where to tell what happens.
     pub events: mpsc::UnboundedSender<Event>,
 }
@@ -172,6 +174,7 @@ pub struct Session {
     tasks: JoinSet<()>,
     /// Waits for ever; it has to be ended.
     retrying: AbortHandle,
+    deciding: AbortHandle,
     settle: u64,
     /// The root at the far end, as it calls itself.
     pub remote_root: Vec<u8>,
@@ -270,6 +273,7 @@ pub async fn initiate(connection: Connection, setup: Setup) -> Result<Session, L
     let ends = Ends {
         replica: setup.replica,
         peer: welcome.replica,
+        peer_name: setup.peer_name,
         link: setup.link,
         is_first: setup.local_is_first,
         filter,
@@ -388,6 +392,7 @@ impl Accepted {
         let ends = Ends {
             replica,
             peer: hello.replica,
+            peer_name: String::from_utf8_lossy(&hello.from.root).into_owned(),
             link: hello.link,
             is_first: !hello.dials_from_first,
             filter,
@@ -402,6 +407,7 @@ impl Accepted {
 struct Ends {
     replica: Arc<Replica>,
     peer: ReplicaId,
+    peer_name: String,
     link: LinkOptions,
     is_first: bool,
     filter: Filter,
@@ -433,13 +439,16 @@ fn spawn_writer(
 
 /// Starts the parts of a session.
 fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, LinkError> {
-    let Ends { replica, peer, link, is_first, filter, events } = ends;
+    let Ends { replica, peer, peer_name, link, is_first, filter, events } = ends;
     let Streams { frames, out, control_in, control, counters, mut tasks } = streams;
     let snapshot = replica.archive.read()?;
     let first_meeting = snapshot.position(peer)?.is_none();
     let filter = filter.without(replica.own.as_ref());
     let scope = scope(&link, &replica.options);
     counters.limit.store(link.bwlimit.unwrap_or(0), Ordering::Relaxed);
+    if snapshot.peer_name(peer)?.as_ref() != Some(&peer_name) {
+        replica.archive.write(crate::archive::Durable::Later, |w| w.set_peer_name(peer, &peer_name))?;
+    }
     let same_scope = snapshot.scope(peer)? == Some(scope);
     let policy = policy(&link, is_first, first_meeting);
     let shared = Arc::new(Shared {
@@ -465,10 +474,13 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         offered_through: AtomicU64::new(0),
         considered: AtomicU64::new(0),
         idle: Idle::default(),
+        decided: Mutex::default(),
         events,
         compression: Compression::new(link.compress, counters.clone()),
         out,
     });
+    let decided = shared.decided()?.into_iter().map(|path| (path, false)).collect();
+    *shared.decided.lock().expect("no thread panics with this locked") = decided;
     let applier = Applier {
         replica: replica.clone(),
         peer,
@@ -515,9 +527,10 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
     }
     tasks.spawn(offering(shared.clone(), offerer_commands, control_in.clone()));
     let retrying = tasks.spawn(retrying(shared.clone()));
+    let deciding = tasks.spawn(deciding(shared.clone(), shared.replica.decided()));
     let parts = Parts { to_receiver, to_pumps, commands: commands.clone(), control: control_in };
     tasks.spawn(reading(shared.clone(), frames, parts, allowance));
-    Ok(Session { shared, control, commands, counters, tasks, retrying, settle: 0, remote_root })
+    Ok(Session { shared, control, commands, counters, tasks, retrying, deciding, settle: 0, remote_root })
 }
 
 /// Where the reader hands messages to.
@@ -584,6 +597,7 @@ fn dispatch(
             allowance.check()?;
             to_receiver(Task::Offers(offers));
         }
+        Message::Resolve(paths) => to_receiver(Task::Resolve(paths)),
         Message::Batch(batch) => {
             allowance.offers += BATCH_COST;
             allowance.check()?;
@@ -678,6 +692,22 @@ async fn retrying(shared: Arc<Shared>) {
             if shared.send_async(&Message::Again(some.to_vec())).await.is_err() {
                 return;
             }
+        }
+    }
+}
+
+/// Passes on what a person decides about conflicts while the session is under way. Ends with the session's queue.
+async fn deciding(shared: Arc<Shared>, mut decided: watch::Receiver<u64>) {
+    while decided.changed().await.is_ok() {
+        let result = shared.reload_open().and_then(|()| shared.decided());
+        match result {
+            Ok(paths) if !paths.is_empty() && !shared.is_plan() => {
+                if shared.send_async(&Message::Resolve(paths)).await.is_err() {
+                    return;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "a decision about a conflict"),
         }
     }
 }
@@ -790,9 +820,18 @@ impl Session {
         self.shared.idle.offering.store(true, Ordering::SeqCst);
         self.send(Message::Start(start)).await?;
         if start == Start::Execute {
+            self.ask_for_resolutions().await?;
             self.execute();
         }
         Ok(())
+    }
+
+    /// Asks the peer to end the conflicts that a person has decided for its state.
+    async fn ask_for_resolutions(&self) -> Result<(), LinkError> {
+        match self.shared.decided()? {
+            none if none.is_empty() => Ok(()),
+            decided => self.send(Message::Resolve(decided)).await,
+        }
     }
 
     fn execute(&self) {
@@ -811,6 +850,9 @@ impl Session {
             let position = snapshot.position(self.shared.peer)?.filter(|_| self.shared.same_scope);
             (position, snapshot.live()? == 0)
         };
+        if !self.shared.is_plan() {
+            self.ask_for_resolutions().await?;
+        }
         let _ = self.commands.send(Command::Scanned);
         let open = self.shared.open.read().expect("no thread panics with this locked").all();
         if !open.is_empty() {
@@ -924,6 +966,7 @@ impl Session {
             match self.next_control().await? {
                 Control::Start(start) => {
                     if start == Start::Execute {
+                        self.ask_for_resolutions().await?;
                         self.execute();
                     }
                     return Ok(Next::Start(start));
@@ -965,6 +1008,7 @@ impl Session {
         }
         self.shared.close();
         self.retrying.abort();
+        self.deciding.abort();
         let Session { shared, mut tasks, commands, control, .. } = self;
         drop((shared, commands, control));
         // The reader waits for the peer, which closes its side when it has read the farewell.

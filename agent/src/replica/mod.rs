@@ -8,6 +8,7 @@
 pub mod apply;
 mod busy;
 pub mod commit;
+pub mod conflicts;
 mod findings;
 pub mod follow;
 mod gone;
@@ -21,5 +22,5 @@ mod tally;
 
 pub use busy::{Busy, Held};
 pub use findings::{Problem, Severity};
-pub use open::{OpenError, Replica, boot_id, identity, inodes_up, is_wanted, want};
+pub use open::{OpenError, Replica, boot_id, identity, inodes_up, is_wanted, known_roots, want};
 pub use tally::{Count, Tally};

@@ -17,6 +17,7 @@ use crate::options::{self, ReplicaOptions};
 use crate::wire::Whereabouts;
 use rustix::fs::{AtFlags, StatxFlags, fstatvfs, statx};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -88,6 +89,8 @@ pub struct Replica {
     pub(super) gone: Mutex<Gone>,
     /// Files that change whenever they are read.
     pub(super) restless: Restless,
+    /// Grows with every decision of a person about a conflict.
+    decided: watch::Sender<u64>,
     /// Deletions that were found lately.
     pub(super) spate: Mutex<Spate>,
     pub(super) started: Instant,
@@ -162,6 +165,7 @@ impl Replica {
             suspected: Notify::new(),
             gone: Mutex::default(),
             restless: Restless::default(),
+            decided: watch::Sender::new(0),
             spate: Mutex::default(),
             started: Instant::now(),
             approved: AtomicU64::new(0),
@@ -197,6 +201,16 @@ impl Replica {
     /// Returns a receiver of the archive's last sequence number.
     pub fn head(&self) -> watch::Receiver<Sequence> {
         self.head.subscribe()
+    }
+
+    /// Returns a receiver of a number that grows with every decision about a conflict.
+    pub fn decided(&self) -> watch::Receiver<u64> {
+        self.decided.subscribe()
+    }
+
+    /// Tells the links that a person has decided about conflicts.
+    pub(super) fn note_decided(&self) {
+        self.decided.send_modify(|n| *n += 1);
     }
 
     /// Notes that an inode has several names, of which this is one.
@@ -313,6 +327,22 @@ pub fn identity(dir: &Dir) -> io::Result<RootIdentity> {
         Err(_) => (dir.self_stat()?.stamp.ino, 0),
     };
     Ok(RootIdentity { file_system, inode, born })
+}
+
+/// Returns the roots that have an archive below a state directory, and are still the directory that it belongs to.
+pub fn known_roots(state: &Path) -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(state.join("replicas")).into_iter().flatten().flatten();
+    let mut roots: Vec<PathBuf> = folders
+        .filter_map(|folder| {
+            let written = std::fs::read(folder.path().join("root")).ok()?;
+            let root = PathBuf::from(OsStr::from_bytes(written.strip_suffix(b"\n").unwrap_or(&written)));
+            let same =
+                identity(&Dir::open_root(&root).ok()?).ok()?.folder() == folder.file_name().to_str()?;
+            same.then_some(root)
+        })
+        .collect();
+    roots.sort();
+    roots
 }
 
 /// Returns device and inode of a directory and of each one above it.

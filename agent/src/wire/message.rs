@@ -144,6 +144,8 @@ pub enum Verdict {
     Conflict {
         /// The receiver's state, for a person.
         here: String,
+        /// The sender's state, for a person: what of it differs.
+        there: String,
         /// The topmost path in conflict.
         at: RelPath,
     },
@@ -263,4 +265,7 @@ pub enum Message {
     Linked(ReplicaId),
     /// As [`Message::Halt`], for a guard that a person can overrule: why, and how many deletions that would approve.
     Guarded(String, u64),
+    /// A person has decided that of these conflicts your state is to be kept: write the resolution, if it is still the
+    /// conflict that you know.
+    Resolve(Vec<RelPath>),
 }

@@ -7,7 +7,7 @@ use crate::core::entry::{Content, Entry, Record};
 use crate::core::path::RelPath;
 use crate::core::reconcile::{Above, Change, Decision, reconcile};
 use crate::core::version::Sequence;
-use crate::link::describe;
+use crate::link::describe_both;
 use crate::link::open_set::OpenSet;
 use crate::options::SymbolicLinks;
 use crate::wire::{Action, Verdict};
@@ -171,19 +171,61 @@ impl Decider<'_> {
                 work.answer(&incoming, here.as_ref(), Verdict::Won(entry.content.kind()));
                 self.win(work, &path, local, *entry);
             }
-            Decision::Yield => work.answer(&incoming, here.as_ref(), Verdict::Waits),
+            Decision::Yield => {
+                if above == Above::Gone {
+                    // Part of whatever the directory above is in: known, should a person end that.
+                    let at = self.topmost_gone(work, &path)?;
+                    work.dispute(&incoming, &at, None);
+                }
+                work.answer(&incoming, here.as_ref(), Verdict::Waits);
+            }
             Decision::Refuse(option) => {
                 work.answer(&incoming, here.as_ref(), Verdict::Forbidden(option.to_owned()));
             }
             Decision::Conflict => {
                 let at = if above == Above::Gone { self.topmost_gone(work, &path)? } else { path };
+                if self.is_decided(work, &incoming, &at)? {
+                    work.answer(&incoming, here.as_ref(), Verdict::Waits);
+                    return Ok(());
+                }
                 let shown = if at == *incoming.path() { here.clone() } else { self.entry_at(work, &at)? };
-                let verdict = Verdict::Conflict { here: describe(shown.as_ref()), at };
+                let offered = incoming.entry();
+                let (here_shown, mut there) = describe_both(shown.as_ref(), offered, &self.applier.policy);
+                if at != *incoming.path() {
+                    there = format!("{}: {there}", incoming.path());
+                }
+                let verdict = Verdict::Conflict { here: here_shown, there, at };
                 work.answer(&incoming, here.as_ref(), verdict);
             }
             Decision::Take(entry, change) => self.take(work, incoming, local, *entry, change),
         }
         Ok(())
+    }
+
+    /// Returns whether a person has decided for the peer's state: then the peer writes the resolution, which it is asked
+    /// for.
+    pub fn is_decided(
+        &self,
+        work: &mut Work,
+        incoming: &Incoming,
+        at: &RelPath,
+    ) -> Result<bool, ArchiveError> {
+        let disputed = self.snapshot.disputed(self.applier.peer, incoming.path())?;
+        let Some(over) = disputed.filter(|d| d.at == *at).and_then(|d| d.keep_theirs) else {
+            return Ok(false);
+        };
+        if self.plan || !self.snapshot.is_unchanged_since(at, over)? {
+            return Ok(false);
+        }
+        work.applied.resolve.insert(at.clone());
+        // It stays a conflict until the resolution has come.
+        work.open(
+            incoming.path(),
+            OpenReason::Conflict,
+            at == incoming.path() && incoming.entry().content.is_dir(),
+        );
+        work.dispute(incoming, at, Some(over));
+        Ok(true)
     }
 
     /// Returns the record of a state that both sides have.

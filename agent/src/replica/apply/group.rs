@@ -44,7 +44,7 @@ impl Decider<'_> {
                 });
                 match judged {
                     Removal::Whole => self.remove(work, incoming, members, local, below, *entry, change),
-                    Removal::Conflict => self.stays(work, incoming, members, here.as_ref()),
+                    Removal::Conflict => self.stays(work, incoming, members, here.as_ref())?,
                     Removal::Win => self.win_below(work, incoming, members, local, below),
                     Removal::Yield => {
                         work.open(&path, OpenReason::Pending, true);
@@ -81,7 +81,7 @@ impl Decider<'_> {
                 work.open(&path, OpenReason::Forbidden(option.to_owned()), true);
                 self.all(work, &incoming, &members, here.as_ref(), &verdict);
             }
-            Decision::Conflict => self.stays(work, incoming, members, here.as_ref()),
+            Decision::Conflict => self.stays(work, incoming, members, here.as_ref())?,
         }
         Ok(())
     }
@@ -108,17 +108,32 @@ impl Decider<'_> {
     }
 
     /// It is a conflict as a whole.
-    fn stays(&self, work: &mut Work, incoming: Incoming, members: Vec<Incoming>, here: Option<&Entry>) {
+    fn stays(
+        &self,
+        work: &mut Work,
+        incoming: Incoming,
+        members: Vec<Incoming>,
+        here: Option<&Entry>,
+    ) -> Result<(), ArchiveError> {
         let at = incoming.path().clone();
         work.open(&at, OpenReason::Conflict, true);
+        let decided = self.is_decided(work, &incoming, &at)?;
+        let over = work.disputed.get(&at).and_then(|d| d.keep_theirs);
+        members.iter().for_each(|member| work.dispute(member, &at, over));
+        if decided {
+            self.all(work, &incoming, &members, here, &Verdict::Waits);
+            return Ok(());
+        }
         let here_shown = match here {
             Some(entry) if !incoming.entry().content.is_live() => {
                 format!("{}, with changes that the other side has not seen", describe(Some(entry)))
             }
             entry => describe(entry),
         };
-        let verdict = Verdict::Conflict { here: here_shown, at };
+        let there = describe(Some(incoming.entry()));
+        let verdict = Verdict::Conflict { here: here_shown, there, at };
         self.all(work, &incoming, &members, here, &verdict);
+        Ok(())
     }
 
     /// Everything that stands gets a resolution.

@@ -5,6 +5,7 @@ use crate::core::path::RelPath;
 use crate::fs::Dir;
 use crate::replica::commit::Staged;
 use crate::wire::{Offer, OfferNumber, Verdict};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -157,6 +158,8 @@ pub struct Applied {
     pub held: Vec<Incoming>,
     /// What the peer should offer again, as one.
     pub again: Vec<(RelPath, bool)>,
+    /// Conflicts that a person has decided for the peer's state.
+    pub resolve: BTreeSet<RelPath>,
 }
 
 /// The content of an offer on its way to the disk.

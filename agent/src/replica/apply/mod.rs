@@ -22,7 +22,7 @@ pub(super) use steps::dir_stamp;
 
 use super::Replica;
 use super::commit::{CommitError, Writers};
-use crate::archive::{ArchiveError, Durable, Open, OpenReason};
+use crate::archive::{ArchiveError, Disputed, Durable, Open, OpenReason};
 use crate::core::entry::{Content, Entry, Record};
 use crate::core::filter::Filter;
 use crate::core::path::RelPath;
@@ -73,6 +73,8 @@ struct Work {
     /// Paths that become open, and paths that are no longer.
     opened: BTreeMap<RelPath, Open>,
     closed: Vec<RelPath>,
+    /// What the peer has at paths in conflict, and the topmost path of each conflict.
+    disputed: BTreeMap<RelPath, Disputed>,
     /// What the records will say, for the paths below.
     decided: BTreeMap<RelPath, Option<Entry>>,
     steps: Vec<steps::Step>,
@@ -90,7 +92,10 @@ impl Work {
             Verdict::Have | Verdict::Took(_) | Verdict::TookPartly(..) | Verdict::Won(_) => {
                 self.closed.push(path.clone());
             }
-            Verdict::Conflict { .. } => self.open(&path, OpenReason::Conflict, false),
+            Verdict::Conflict { at, .. } => {
+                self.dispute(incoming, at, None);
+                self.open(&path, OpenReason::Conflict, false);
+            }
             Verdict::Waits => self.open(&path, OpenReason::Pending, false),
             Verdict::Forbidden(option) => self.open(&path, OpenReason::Forbidden(option.clone()), false),
             Verdict::Failed(why) => self.open(&path, OpenReason::Failed(why.clone()), false),
@@ -98,6 +103,11 @@ impl Work {
         let offered = incoming.entry().clone();
         let here = here.cloned();
         self.applied.outcomes.push(OutcomeOf { number: incoming.number, path, offered, here, verdict });
+    }
+
+    fn dispute(&mut self, incoming: &Incoming, at: &RelPath, keep_theirs: Option<Sequence>) {
+        let disputed = Disputed { theirs: incoming.entry().clone(), at: at.clone(), keep_theirs };
+        self.disputed.entry(incoming.path().clone()).or_insert(disputed);
     }
 
     fn open(&mut self, path: &RelPath, reason: OpenReason, recursive: bool) {
@@ -166,6 +176,7 @@ impl Applier {
         let nothing = work.fates.is_empty()
             && work.refreshed.is_empty()
             && work.opened.is_empty()
+            && work.disputed.is_empty()
             && position.is_none();
         if nothing && work.closed.iter().all(|path| open.get(path).is_none()) {
             return Ok(());
@@ -202,6 +213,11 @@ impl Applier {
             }
             for (path, reason) in &work.opened {
                 open.insert(w, self.peer, path, reason.clone())?;
+            }
+            for (path, disputed) in &work.disputed {
+                if w.disputed(self.peer, path)?.as_ref() != Some(disputed) {
+                    w.set_disputed(self.peer, path, disputed)?;
+                }
             }
             if let Some(position) = position {
                 w.set_position(self.peer, position, self.scope)?;
