@@ -224,4 +224,145 @@ over_both_links! {
         assert_eq!(pair.second.files(), 20);
         pair.sync().run().code(0);
     }
+    fn a_pattern_that_matches_everything_leaves_the_root_itself_alone(pair) {
+        pair.first.file("a", "1").file("keep", "2").file(".hidden", "3");
+        pair.sync().args(["-ignore", "Name *", "-ignorenot", "Name keep"]).run().code(0);
+        assert_eq!(pair.second.names(), [".hidden", "keep"]);
+    }
+
+    fn preferpartial_and_forcepartial_hold_for_their_paths(pair) {
+        pair.first.file("mine/f", "old").file("yours/f", "old").file("other/f", "old").file("forced/kept", "old");
+        pair.in_step();
+        for path in ["mine/f", "yours/f", "other/f"] {
+            pair.first.file(path, "of the first");
+            pair.second.file(path, "of the second root");
+        }
+        pair.first.file("forced/new", "only here").remove("forced/kept");
+        let (first, second) = (pair.first_root(), pair.second_root());
+        let pass = pair
+            .sync()
+            .args(["-preferpartial", &format!("BelowPath mine -> {first}")])
+            .args(["-preferpartial", &format!("BelowPath yours -> {second}")])
+            .args(["-forcepartial", &format!("BelowPath forced -> {second}"), "--json"])
+            .run();
+        pass.code(1);
+        assert_eq!(pass.conflicts(), ["other/f"], "{pass}");
+        for tree in [&pair.first, &pair.second] {
+            assert_eq!(tree.text("mine/f"), "of the first");
+            assert_eq!(tree.text("yours/f"), "of the second root");
+            assert_eq!(tree.below("forced").names(), ["kept"]);
+        }
+        assert_eq!(pair.first.text("other/f"), "of the first");
+        pair.sync().args(["-preferpartial", "Name f"]).run().code(3).says("which root");
+        pair.sync().args(["-preferpartial", "Name f -> nowhere"]).run().code(3).says("none of the roots");
+    }
+
+    fn nodeletionpartial_and_its_like_hold_for_their_paths(pair) {
+        pair.first.file("kept/f", "1").file("gone/f", "1").file("fixed/f", "1").file("other", "");
+        pair.in_step();
+        pair.first.remove("kept/f").remove("gone/f").file("fixed/f", "2, and longer").file("none/new", "3");
+        let second = pair.second_root();
+        let pass = pair
+            .sync()
+            .args(["-nodeletionpartial", &format!("BelowPath kept -> {second}")])
+            .args(["-noupdatepartial", &format!("BelowPath fixed -> {second}")])
+            .args(["-nocreationpartial", &format!("BelowPath none -> {second}")])
+            .run();
+        pass.code(1).tells("nodeletion").tells("noupdate").tells("nocreation");
+        assert!(pair.second.has("kept/f") && !pair.second.has("gone/f") && !pair.second.has("none"));
+        assert_eq!(pair.second.text("fixed/f"), "1");
+        // What was only held back comes when nothing forbids it any more.
+        pair.sync().run().code(0);
+        assert_same(&pair.first, &pair.second);
+    }
+
+    fn a_directory_stays_as_a_whole_if_something_in_it_may_not_be_deleted(pair) {
+        pair.first.file("d/free", "1").file("d/kept", "1").file("other", "");
+        pair.in_step();
+        pair.first.remove("d");
+        let spec = format!("Name kept -> {}", pair.second_root());
+        pair.sync().args(["-nodeletionpartial", &spec]).run().code(1).tells("nodeletion").tells_not("conflict");
+        assert_eq!(pair.second.below("d").names(), ["free", "kept"]);
+        pair.sync().run().code(0);
+        assert!(!pair.second.has("d"));
+    }
+
+    fn a_file_from_maxsizethreshold_on_is_skipped_even_with_force(pair) {
+        pair.first.file("large", vec![b'x'; 20_000]).file("small", vec![b'x'; 19_999]);
+        let force = pair.first_root();
+        pair.sync().args(["-maxsizethreshold", "20"]).run().code(1).tells("maxsizethreshold");
+        pair.sync().args(["-maxsizethreshold", "20", "-force", &force]).run().code(1).tells("maxsizethreshold");
+        assert_eq!(pair.second.names(), ["small"]);
+        pair.sync().args(["-maxsizethreshold", "-1"]).run().code(0);
+        assert_same(&pair.first, &pair.second);
+    }
+
+    fn known_children_of_an_immutable_directory_are_not_looked_at(pair) {
+        pair.first.file("fixed/f", "old").file("fixed/except/g", "old").file("fixed/gone", "1").file("other", "");
+        pair.in_step();
+        pair.first.file("fixed/f", "changed").file("fixed/except/g", "changed").file("fixed/new", "2").remove("fixed/gone");
+        let immutable = ["-immutable", "BelowPath fixed", "-immutablenot", "Path fixed/except"];
+        pair.sync().args(immutable).run().code(0);
+        assert_eq!(pair.second.text("fixed/f"), "old");
+        assert_eq!(pair.second.text("fixed/except/g"), "changed");
+        assert_eq!(pair.second.below("fixed").names(), ["except", "f", "new"]);
+        pair.sync().run().code(0);
+        assert_same(&pair.first, &pair.second);
+    }
+
+    fn what_goes_first_is_shown_first(pair) {
+        pair.first.file("a", "1").file("b.iso", "1").file("c", "1").file("z.index", "1");
+        let order = ["-sortfirst", "Name *.index", "-sortlast", "Name *.iso", "-sortbysize", "-sortnewfirst"];
+        let plan = pair.sync().args(["-dry-run", "--json"]).args(order).run();
+        plan.code(0);
+        let paths: Vec<String> =
+            plan.events("plan").iter().map(|line| line["path"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(paths, ["z.index", "a", "c", "b.iso"]);
+        pair.sync().args(order).run().code(0);
+        assert_same(&pair.first, &pair.second);
+    }
+
+    fn contents_are_fetched_in_the_order_that_is_wanted(pair) {
+        for (name, size) in [("a", 400_000), ("b", 300_000), ("c.first", 500_000), ("d", 200_000)] {
+            pair.first.file(name, vec![b'x'; size]);
+            pair.second.file(name, "");
+        }
+        let force = pair.first_root();
+        let pass = pair.sync().args(["-force", &force, "-sortbysize", "-sortfirst", "Name *.first", "--json"]).run();
+        pass.code(0);
+        let done: Vec<String> =
+            pass.events("item").iter().map(|line| line["path"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(done.len(), 4, "{pass}");
+        assert_same(&pair.first, &pair.second);
+    }
+
+    fn a_dry_run_under_a_guard_shows_what_would_go_and_says_that_it_halts(pair) {
+        for n in 0..20 {
+            pair.first.file(format!("{n:02}"), "");
+        }
+        pair.in_step();
+        for n in 0..3 {
+            pair.first.remove(format!("{n:02}"));
+        }
+        let run = pair.sync().args(["-max-delete", "2", "-dry-run"]).run();
+        run.code(3).tells("00").tells("02").tells("halts this pass").says("3 of 20");
+        // The message is about the root in which it happened.
+        let line = run.stderr.lines().find(|line| line.contains("3 of 20")).expect("a message").to_owned();
+        assert!(line.contains(&pair.first_root()) && !line.contains(&pair.second_root()), "{line}");
+        assert_eq!(pair.second.files(), 20);
+        pair.sync().args(["-max-delete", "2"]).run().code(3);
+    }
+
+    fn deletions_that_may_not_pass_on_alarm_no_guard(pair) {
+        for n in 0..20 {
+            pair.first.file(format!("{n:02}"), "");
+        }
+        pair.in_step();
+        for n in 0..20 {
+            pair.first.remove(format!("{n:02}"));
+        }
+        let second = pair.second_root();
+        pair.sync().args(["-max-delete", "2", "-nodeletion", &second]).run().code(1).tells("nodeletion");
+        assert_eq!(pair.second.files(), 20);
+    }
 }

@@ -110,7 +110,9 @@ async fn open(hello: &Hello, place: &Place) -> Result<(Arc<Replica>, Vec<String>
     }
     check_apart(&hello.from, &asked)?;
     let filter = scan_filter(&hello.link)?;
-    let replica = open_when_free(&asked, &place.state_dir, &hello.options, &filter).await?;
+    let deletions_stay = !hello.link.passes_deletions_on(!hello.dials_from_first);
+    let options = ReplicaOptions { deletions_stay, ..hello.options.clone() };
+    let replica = open_when_free(&asked, &place.state_dir, &options, &filter).await?;
     if let Some(pinned) = &place.pinned {
         // Once more, and of what was opened: somebody may have put a symbolic link in the way meanwhile.
         check_pinned(&replica.dir.place()?, pinned)?;

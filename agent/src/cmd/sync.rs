@@ -4,12 +4,17 @@ use super::connect::{Connected, check_apart, leading_root, reach};
 use super::serve::{close, notices};
 use super::tell::Teller;
 use crate::cli::SyncArgs;
+use crate::core::path::RelPath;
 use crate::exit::ExitStatus;
+use crate::link::order::Sorter;
 use crate::link::session::{Session, scan_filter};
 use crate::link::{Event, LinkError, Setup};
-use crate::options::{Options, Repeat};
-use crate::output::{Answer, ChangeLog, LogFile, Reporter, Style, proceed};
+use crate::options::{Options, Repeat, ReplicaOptions};
+use crate::output::{
+    Action, Answer, ChangeLog, Direction, ItemKind, LogFile, Planned, Reporter, Style, proceed,
+};
 use crate::replica::Replica;
+use crate::replica::scan::ScanError;
 use crate::wire::Start;
 use anyhow::{Context, Result};
 use std::sync::Arc;
@@ -99,8 +104,9 @@ async fn pass(options: &Options, reporter: &Reporter) -> Result<ExitStatus> {
     let (leading, path) = leading_root(options)?;
     let other = 1 - leading;
     let link = options.link(1);
-    let (kept, filter, state) =
-        (options.replica.clone(), scan_filter(&link)?, options.command.state_dir.clone());
+    let (filter, state) = (scan_filter(&link)?, options.command.state_dir.clone());
+    let deletions_stay = !link.passes_deletions_on(leading == 0);
+    let kept = ReplicaOptions { deletions_stay, ..options.replica.clone() };
     let opening = tokio::task::spawn_blocking(move || Replica::open(&path, &state, kept, filter));
     let replica = Arc::new(opening.await.context("opening the replica")??);
     notices(&replica).iter().for_each(|notice| reporter.note(notice));
@@ -126,7 +132,19 @@ async fn pass(options: &Options, reporter: &Reporter) -> Result<ExitStatus> {
     connected.end().await;
     drop(pass);
     close(replica);
-    result.with_context(|| root.to_string())
+    result.map_err(|error| match error.downcast_ref() {
+        // What happened at this end says itself where, and it is not the other root.
+        Some(LinkError::Scan(_) | LinkError::Archive(_)) => error,
+        _ => error.context(root.to_string()),
+    })
+}
+
+/// Puts a plan into the order that the options want. How large what goes over is shows only when it does.
+fn sort(plan: &mut [Planned], sorter: &Sorter) {
+    plan.sort_by_key(|planned| match planned {
+        Planned::Change { path, action, .. } => sorter.place(path, *action == Action::Create, 0),
+        Planned::Conflict(conflict) => sorter.place(&conflict.path, false, 0),
+    });
 }
 
 /// One pass under way.
@@ -150,7 +168,8 @@ impl Pass<'_> {
         } else {
             self.teller.plan();
             self.go(session, Start::Plan).await?;
-            let plan = self.teller.take_plan();
+            let mut plan = self.teller.take_plan();
+            sort(&mut plan, &Sorter::new(&self.options.link(1).order)?);
             if plan.is_empty() || command.dry_run {
                 self.reporter.plan(&plan);
                 return Ok(self.end_of_plan(session, &plan));
@@ -185,6 +204,23 @@ impl Pass<'_> {
         summary.exit_status()
     }
 
+    /// A dry run shows what a guard halts, and that it does.
+    fn show_halted(&self, error: &ScanError) {
+        let ScanError::Guard { paths, .. } = error else { return };
+        if !self.options.command.dry_run || paths.is_empty() {
+            return;
+        }
+        let direction = match self.options.roots[0].is_local() {
+            true => Direction::ToSecond,
+            false => Direction::ToFirst,
+        };
+        let (kind, action) = (ItemKind::File, Action::Delete);
+        let deletion =
+            |path: &RelPath| Planned::Change { path: path.clone(), from: None, kind, action, direction };
+        self.reporter.plan(&paths.iter().map(deletion).collect::<Vec<_>>());
+        self.reporter.say("A guard halts this pass: without -dry-run nothing of it would be done.");
+    }
+
     /// Starts both ends and waits until they are at rest.
     async fn go(&mut self, session: &mut Session, start: Start) -> Result<(), LinkError> {
         let ended = self.go_on(session, start).await;
@@ -203,7 +239,14 @@ impl Pass<'_> {
                     _ = self.tick.tick() => self.reporter.progress(&self.replica.tally.count()),
                 }
             };
-            let report = scanned.map_err(|e| LinkError::Died(e.to_string()))??;
+            let report = match scanned.map_err(|e| LinkError::Died(e.to_string()))? {
+                Err(error) => {
+                    self.reporter.end_progress();
+                    self.show_halted(&error);
+                    return Err(error.into());
+                }
+                Ok(report) => report,
+            };
             session.report(report, false).await?;
             session.scanned().await?;
         }

@@ -17,6 +17,7 @@ mod event;
 mod gauge;
 mod offer;
 pub mod open_set;
+pub mod order;
 mod receive;
 pub mod session;
 mod streams;
@@ -36,7 +37,7 @@ use crate::wire::{Action, Message, OfferNumber, encode_message};
 use bytes::Bytes;
 use credit::{Closed, Credit};
 use open_set::OpenSet;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
@@ -87,11 +88,15 @@ pub(crate) struct Shared {
     pub data_credit: Credit,
     /// Everything up to this number of ours is offered, or being offered from a snapshot.
     pub offered_through: AtomicU64,
+    /// Everything up to this number of ours the peer had dealt with when the session began; unknown as yet: all.
+    pub settled: AtomicU64,
     /// Everything up to this number of ours was considered by the offerer.
     pub considered: AtomicU64,
     pub idle: Idle,
     /// Conflicts that a person has decided for the peer's state, when the session began; true: already told of in a plan.
     pub decided: Mutex<BTreeMap<RelPath, bool>>,
+    /// Conflicts that the peer asks to be ended with what stands here.
+    pub resolutions: Mutex<BTreeSet<RelPath>>,
     pub events: mpsc::UnboundedSender<Event>,
     compression: compress::Compression,
     out: mpsc::Sender<Bytes>,
@@ -130,6 +135,15 @@ impl Again {
     pub(crate) fn is_empty(&self) -> bool {
         self.paths.lock().expect("no thread panics with this locked").is_empty()
     }
+}
+
+/// How much of the archive a peer has been offered.
+#[derive(Debug, Clone, Copy)]
+pub struct Offered {
+    /// Everything up to here, in this session.
+    pub through: Sequence,
+    /// What has a number up to here is not offered by itself any more.
+    pub over: Sequence,
 }
 
 /// What has to come to rest before an end is settled.
@@ -220,8 +234,10 @@ impl Shared {
         self.plan.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn offered_through(&self) -> Sequence {
-        Sequence(self.offered_through.load(Ordering::SeqCst))
+    pub(crate) fn offered(&self) -> Offered {
+        let through = self.offered_through.load(Ordering::SeqCst);
+        let over = through.max(self.settled.load(Ordering::SeqCst));
+        Offered { through: Sequence(through), over: Sequence(over) }
     }
 
     /// Returns whether nothing is left to offer, to answer or to wait for.

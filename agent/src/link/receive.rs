@@ -4,6 +4,7 @@
 use super::credit::Closed;
 use super::delta;
 use super::event;
+use super::order::Sorter;
 use super::{BATCH_COST, Event, FRAME_COST, Shared};
 use crate::archive::ArchiveError;
 use crate::core::entry::Content;
@@ -30,7 +31,7 @@ pub(super) const DELTAS: usize = 4;
 /// How often an offer is decided about anew because the path had changed on the disk.
 const TRIES: u32 = 4;
 /// So many conflicts the peer may ask to be ended at once.
-const MOST_RESOLVED: usize = 100_000;
+pub(super) const MOST_RESOLVED: usize = 100_000;
 /// How often the peer is asked for one resolution: what it is asked for may have changed under it.
 const ASKED: u32 = 3;
 
@@ -40,10 +41,18 @@ pub(super) enum Task {
     Offers(Vec<Offer>),
     Batch(Sequence),
     Data(OfferNumber, Bytes),
-    Copy { number: OfferNumber, from: u64, length: u64 },
-    Zeros { number: OfferNumber, length: u64 },
+    Copy {
+        number: OfferNumber,
+        from: u64,
+        length: u64,
+    },
+    Zeros {
+        number: OfferNumber,
+        length: u64,
+    },
     DataEnd(OfferNumber, bool),
-    Resolve(Vec<RelPath>),
+    /// What [`Shared::resolutions`] holds.
+    Resolve,
 }
 
 /// Why receiving ended.
@@ -71,6 +80,7 @@ impl From<ArchiveError> for ReceiveError {
 pub(super) struct Receiver {
     shared: Arc<Shared>,
     applier: Applier,
+    sorter: Sorter,
     next: u64,
     queue: VecDeque<Incoming>,
     queued_bytes: u64,
@@ -114,6 +124,7 @@ impl Receiver {
     pub(super) fn new(
         shared: Arc<Shared>,
         applier: Applier,
+        sorter: Sorter,
         signer: mpsc::UnboundedSender<(OfferNumber, RelPath)>,
         given_offers: Arc<AtomicU64>,
         given_data: Arc<AtomicU64>,
@@ -121,6 +132,7 @@ impl Receiver {
         Receiver {
             shared,
             applier,
+            sorter,
             next: 0,
             queue: VecDeque::new(),
             queued_bytes: 0,
@@ -209,9 +221,11 @@ impl Receiver {
                 self.receive(number, length, |transfer, _| transfer.zeros(length));
                 self.give_data(FRAME_COST)?;
             }
-            Task::Resolve(paths) => {
+            Task::Resolve => {
                 // What has come before counts: the conflict may only show in it.
-                self.resolutions.extend(paths.into_iter().filter(|path| !path.is_root()).take(MOST_RESOLVED));
+                let mut asked = self.shared.resolutions.lock().expect("no thread panics with this locked");
+                self.resolutions.extend(std::mem::take(&mut *asked));
+                drop(asked);
                 self.resolutions.truncate(MOST_RESOLVED);
                 self.resolve()?;
             }
@@ -366,10 +380,10 @@ impl Receiver {
         let mut held = Vec::new();
         let mut position = position;
         for attempt in 0.. {
-            let (through, whole) = (shared.offered_through(), complete || attempt > 0);
+            let (offered, whole) = (shared.offered(), complete || attempt > 0);
             let applied =
-                self.applier.apply(&shared.open, through, chunk, whole, position.take(), shared.is_plan())?;
-            let Applied { outcomes, wanted, stale, held: more, again, mut resolve } = applied;
+                self.applier.apply(&shared.open, offered, chunk, whole, position.take(), shared.is_plan())?;
+            let Applied { outcomes, wanted, stale, held: more, again, mut resolve, owed } = applied;
             held.extend(more);
             let verdicts: Vec<_> = outcomes
                 .into_iter()
@@ -393,6 +407,10 @@ impl Receiver {
             }
             if !again.is_empty() {
                 shared.send(&Message::Again(again))?;
+            }
+            if !owed.is_empty() && !shared.is_plan() {
+                shared.idle.offering.store(true, Ordering::SeqCst);
+                shared.again.ask(owed.into_iter().collect());
             }
             resolve.retain(|at| {
                 let asked = self.asked.entry(at.clone()).or_default();
@@ -455,10 +473,17 @@ impl Receiver {
     }
 
     /// Asks for contents.
-    fn want(&mut self, wanted: Vec<Incoming>) -> Result<(), ReceiveError> {
+    fn want(&mut self, mut wanted: Vec<Incoming>) -> Result<(), ReceiveError> {
         if wanted.is_empty() {
             return Ok(());
         }
+        wanted.sort_by_key(|incoming| {
+            let size = match incoming.entry().content {
+                Content::File { size, .. } => size,
+                Content::Deleted | Content::Dir | Content::Symlink { .. } => 0,
+            };
+            self.sorter.place(incoming.path(), incoming.is_new(), size)
+        });
         let mut wants = Vec::new();
         for incoming in wanted {
             let offer = incoming.number;

@@ -6,14 +6,15 @@ use super::content::{ToPumps, pump};
 use super::credit::{Credit, DATA_WINDOW, OFFER_WINDOW};
 use super::offer::{OfferError, Offerer};
 use super::open_set::OpenSet;
-use super::receive::{ReceiveError, Receiver, Task, sign};
+use super::order::Sorter;
+use super::receive::{MOST_RESOLVED, ReceiveError, Receiver, Task, sign};
 use super::streams::{Allowance, Counters, Frames, OUT_QUEUE, write};
 use super::{Again, BATCH_COST, Event, FRAME_COST, Gauge, Idle, Shared};
 use crate::archive::ArchiveError;
 use crate::core::entry::AttributeMask;
-use crate::core::filter::{Filter, FilterError};
+use crate::core::filter::{Filter, FilterError, PathMap, Pathspec};
 use crate::core::path::RelPath;
-use crate::core::reconcile::{Forbidden, Policy, Preference, Side};
+use crate::core::reconcile::{Forbidden, Policy, Preference, Rules, Side};
 use crate::core::version::{ReplicaId, Sequence};
 use crate::options::{self, LinkOptions, ReplicaOptions};
 use crate::replica::apply::Applier;
@@ -182,12 +183,7 @@ pub struct Session {
 
 /// Turns the options of a link into the policy of one end.
 fn policy(link: &LinkOptions, is_first: bool, first_meeting: bool) -> Policy {
-    let side = |preference: options::Preference| match preference {
-        options::Preference::First => Preference::Side(if is_first { Side::Local } else { Side::Remote }),
-        options::Preference::Second => Preference::Side(if is_first { Side::Remote } else { Side::Local }),
-        options::Preference::Newer => Preference::Newer,
-        options::Preference::Older => Preference::Older,
-    };
+    let side = |preference| side_of(preference, is_first);
     let forbidden = if is_first { link.forbidden_in_first } else { link.forbidden_in_second };
     let attributes = &link.attributes;
     Policy {
@@ -200,12 +196,39 @@ fn policy(link: &LinkOptions, is_first: bool, first_meeting: bool) -> Policy {
         prefer: link.prefer.map(side),
         force: link.force.map(side),
         first_meeting,
-        forbidden: Forbidden {
-            creation: forbidden.creation,
-            update: forbidden.update,
-            deletion: forbidden.deletion,
-        },
+        forbidden: as_forbidden(forbidden),
     }
+}
+
+/// Returns who wins, as one end sees it.
+fn side_of(preference: options::Preference, is_first: bool) -> Preference {
+    match preference {
+        options::Preference::First => Preference::Side(if is_first { Side::Local } else { Side::Remote }),
+        options::Preference::Second => Preference::Side(if is_first { Side::Remote } else { Side::Local }),
+        options::Preference::Newer => Preference::Newer,
+        options::Preference::Older => Preference::Older,
+    }
+}
+
+fn as_forbidden(forbidden: options::Forbidden) -> Forbidden {
+    Forbidden { creation: forbidden.creation, update: forbidden.update, deletion: forbidden.deletion }
+}
+
+/// Turns the options of a link into what holds for some paths at one end.
+fn rules(link: &LinkOptions, is_first: bool) -> Result<Rules, FilterError> {
+    let preferences = |pairs: &[(Pathspec, options::Preference)]| {
+        let pairs = pairs.iter().map(|(spec, preference)| (spec.clone(), side_of(*preference, is_first)));
+        PathMap::new(pairs.collect(), false)
+    };
+    let forbidden =
+        if is_first { &link.forbidden_in_first_partial } else { &link.forbidden_in_second_partial };
+    let forbidden = forbidden.iter().map(|(spec, forbidden)| (spec.clone(), as_forbidden(*forbidden)));
+    Ok(Rules {
+        force: preferences(&link.force_partial)?,
+        prefer: preferences(&link.prefer_partial)?,
+        forbidden: PathMap::new(forbidden.collect(), false)?,
+        too_large: link.too_large,
+    })
 }
 
 /// Returns a number that stands for what a link leaves out of entries, or entries out of: with another one, what was dealt
@@ -472,9 +495,11 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         offer_credit: Credit::new(OFFER_WINDOW),
         data_credit: Credit::new(DATA_WINDOW),
         offered_through: AtomicU64::new(0),
+        settled: AtomicU64::new(u64::MAX),
         considered: AtomicU64::new(0),
         idle: Idle::default(),
         decided: Mutex::default(),
+        resolutions: Mutex::default(),
         events,
         compression: Compression::new(link.compress, counters.clone()),
         out,
@@ -485,6 +510,7 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         replica: replica.clone(),
         peer,
         policy,
+        rules: rules(&link, is_first)?,
         filter,
         paths: link.paths,
         numeric_ids: link.attributes.numeric_ids,
@@ -494,10 +520,11 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
     let allowance = Allowance::default();
     let (signer, to_sign) = mpsc::unbounded_channel();
     let (given_offers, given_data) = (allowance.given_offers.clone(), allowance.given_data.clone());
-    let receiver = Receiver::new(shared.clone(), applier, signer, given_offers, given_data);
+    let sorter = Sorter::new(&link.order)?;
+    let (commands, offerer_commands) = mpsc::unbounded_channel();
+    let receiver = Receiver::new(shared.clone(), applier, sorter, signer, given_offers, given_data);
     let (to_receiver, receiver_tasks) = mpsc::unbounded_channel();
     let (to_pumps, small, large) = ToPumps::new();
-    let (commands, offerer_commands) = mpsc::unbounded_channel();
 
     let (ended, receiving) = (control_in.clone(), shared.clone());
     tasks.spawn_blocking(move || {
@@ -597,7 +624,17 @@ fn dispatch(
             allowance.check()?;
             to_receiver(Task::Offers(offers));
         }
-        Message::Resolve(paths) => to_receiver(Task::Resolve(paths)),
+        Message::Resolve(paths) => {
+            let mut asked = shared.resolutions.lock().expect("no thread panics with this locked");
+            let waiting = !asked.is_empty();
+            asked.extend(paths.into_iter().filter(|path| !path.is_root()));
+            while asked.len() > MOST_RESOLVED {
+                asked.pop_last();
+            }
+            if !waiting && !asked.is_empty() {
+                to_receiver(Task::Resolve);
+            }
+        }
         Message::Batch(batch) => {
             allowance.offers += BATCH_COST;
             allowance.check()?;
@@ -736,6 +773,7 @@ async fn offering(
                         let _ = control.send(Control::Ended(Err(error)));
                         return;
                     }
+                    shared.settled.store(after.map_or(0, |after| after.0), Ordering::SeqCst);
                     position = Some((after, empty));
                 }
                 Some(Command::Scanned) => scanned = true,

@@ -22,6 +22,8 @@ struct Draft {
     force: Option<Setting>,
     prefer: Option<Setting>,
     forbidding: Vec<Setting>,
+    /// Options for some paths, each with its pattern.
+    partial: Vec<(Setting, Pathspec)>,
     log: Option<bool>,
     logfile: Option<PathBuf>,
     changelog_dir: Option<PathBuf>,
@@ -72,6 +74,11 @@ impl Draft {
                     prefer: None,
                     force: None,
                     forbidden: Vec::new(),
+                    force_partial: Vec::new(),
+                    prefer_partial: Vec::new(),
+                    forbidden_partial: Vec::new(),
+                    too_large: None,
+                    order: Order::default(),
                 },
                 ssh: SshOptions { command: "ssh".into(), args: Vec::new(), server_command: "vfsync".into() },
                 command: CommandOptions {
@@ -93,6 +100,7 @@ impl Draft {
             force: None,
             prefer: None,
             forbidding: Vec::new(),
+            partial: Vec::new(),
             log: None,
             logfile: None,
             changelog_dir: None,
@@ -113,7 +121,7 @@ impl Draft {
     }
 
     fn apply_bool(&mut self, name: &str, on: bool) {
-        let Options { command, replica, policy: Policy { attributes, copy_local, .. }, .. } =
+        let Options { command, replica, policy: Policy { attributes, copy_local, order, .. }, .. } =
             &mut self.options;
         match name {
             "batch" => command.batch = on,
@@ -130,6 +138,8 @@ impl Draft {
             "numericids" => attributes.numeric_ids = on,
             "confirmbigdel" => replica.confirm_big_delete = on,
             "xferbycopying" => *copy_local = on,
+            "sortbysize" => order.by_size = on,
+            "sortnewfirst" => order.new_first = on,
             "testserver" => command.test_server = on,
             "dry-run" => command.dry_run = on,
             "json" => command.json = on,
@@ -166,6 +176,10 @@ impl Draft {
                         &digits[1..]
                     ));
                 }
+            }
+            // Unison counts in thousands, and takes every negative number for no limit.
+            "maxsizethreshold" => {
+                policy.too_large = u64::try_from(value::int(text)?).ok().map(|kb| kb.saturating_mul(1000));
             }
             "retry" => command.retry = value::count(text)?,
             "maxthreads" => replica.max_threads = Some(value::count(text)?).filter(|&n| n > 0),
@@ -220,6 +234,19 @@ impl Draft {
         match name {
             "ignore" => self.options.policy.ignore.push(spec),
             "ignorenot" => self.options.policy.ignorenot.push(spec),
+            "immutable" => self.options.replica.immutable.push(spec),
+            "immutablenot" => self.options.replica.immutable_not.push(spec),
+            "sortfirst" => self.options.policy.order.first.push(spec),
+            "sortlast" => self.options.policy.order.last.push(spec),
+            "forcepartial" | "preferpartial" | "nocreationpartial" | "nodeletionpartial"
+            | "noupdatepartial" => {
+                let Some(root) = spec.value.clone().filter(|root| !root.is_empty()) else {
+                    let why = "it has to say which root is meant, as in \"BelowPath cache -> /data\"";
+                    return Err(setting.refused(why.to_string()));
+                };
+                // What follows the arrow is a value like that of the option for all paths.
+                self.partial.push((Setting { value: root, ..setting.clone() }, spec));
+            }
             other => unreachable!("the table has no pathspec {other} that works"),
         }
         Ok(())
@@ -238,7 +265,20 @@ impl Draft {
         options.policy.force = self.force.map(|s| named.preferred(&s)).transpose()?;
         options.policy.prefer = self.prefer.map(|s| named.preferred(&s)).transpose()?;
         options.policy.forbidden = named.forbidden(&self.forbidding)?;
-        let older = [options.policy.force, options.policy.prefer].contains(&Some(Preferred::Older));
+        for (setting, spec) in self.partial {
+            match setting.def.name {
+                "forcepartial" => options.policy.force_partial.push((spec, named.preferred(&setting)?)),
+                "preferpartial" => options.policy.prefer_partial.push((spec, named.preferred(&setting)?)),
+                _ => {
+                    let (root, forbidden) = named.forbidden_at(&setting)?;
+                    options.policy.forbidden_partial.push((spec, root, forbidden));
+                }
+            }
+        }
+        let partial = options.policy.force_partial.iter().chain(&options.policy.prefer_partial);
+        let older_somewhere = partial.into_iter().any(|(_, preferred)| *preferred == Preferred::Older);
+        let older = older_somewhere
+            || [options.policy.force, options.policy.prefer].contains(&Some(Preferred::Older));
         if older && !options.policy.attributes.times {
             let why = "`older` compares modification times, so it needs -times to keep them in step";
             return Err(OptionError::Contradiction(why.into()));

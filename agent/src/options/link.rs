@@ -28,6 +28,29 @@ pub struct Policy {
     pub force: Option<Preferred>,
     /// What may not be done in each root, in the order of the roots.
     pub forbidden: Vec<Forbidden>,
+    /// Who wins every difference at some paths.
+    pub force_partial: Vec<(Pathspec, Preferred)>,
+    /// Who wins conflicts at some paths.
+    pub prefer_partial: Vec<(Pathspec, Preferred)>,
+    /// What may not be done at some paths, and in which root.
+    pub forbidden_partial: Vec<(Pathspec, usize, Forbidden)>,
+    /// Files of so many bytes or more are left out.
+    pub too_large: Option<u64>,
+    /// What goes first.
+    pub order: Order,
+}
+
+/// What goes first, of what is to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Order {
+    /// These.
+    pub first: Vec<Pathspec>,
+    /// These last.
+    pub last: Vec<Pathspec>,
+    /// What is new before what has changed.
+    pub new_first: bool,
+    /// Small files before large ones.
+    pub by_size: bool,
 }
 
 /// Which attributes are synchronised.
@@ -116,6 +139,18 @@ pub struct LinkOptions {
     pub forbidden_in_first: Forbidden,
     /// What may not be done in the second root.
     pub forbidden_in_second: Forbidden,
+    /// Who wins every difference at some paths.
+    pub force_partial: Vec<(Pathspec, Preference)>,
+    /// Who wins conflicts at some paths.
+    pub prefer_partial: Vec<(Pathspec, Preference)>,
+    /// What may not be done in the first root at some paths.
+    pub forbidden_in_first_partial: Vec<(Pathspec, Forbidden)>,
+    /// What may not be done in the second root at some paths.
+    pub forbidden_in_second_partial: Vec<(Pathspec, Forbidden)>,
+    /// Files of so many bytes or more are left out.
+    pub too_large: Option<u64>,
+    /// What goes first.
+    pub order: Order,
 }
 
 impl Options {
@@ -138,11 +173,20 @@ impl Options {
 
     /// Returns what holds for the link between the first root and `roots[peer]`.
     pub fn link(&self, peer: usize) -> LinkOptions {
-        let on_this_link = |preferred: Option<Preferred>| match preferred? {
+        let here = |preferred: Preferred| match preferred {
             Preferred::Root(0) => Some(Preference::First),
             Preferred::Root(root) => (root == peer).then_some(Preference::Second),
             Preferred::Newer => Some(Preference::Newer),
             Preferred::Older => Some(Preference::Older),
+        };
+        let on_this_link = |preferred: Option<Preferred>| here(preferred?);
+        let partial = |pairs: &[(Pathspec, Preferred)]| {
+            let pairs = pairs.iter().filter_map(|(spec, preferred)| Some((spec.clone(), here(*preferred)?)));
+            pairs.collect::<Vec<_>>()
+        };
+        let forbidden_partial = |root: usize| {
+            let all = self.policy.forbidden_partial.iter().filter(|(_, at, _)| *at == root);
+            all.map(|(spec, _, forbidden)| (spec.clone(), *forbidden)).collect::<Vec<_>>()
         };
         let forbidden = |root: usize| self.policy.forbidden.get(root).copied().unwrap_or_default();
         LinkOptions {
@@ -157,6 +201,24 @@ impl Options {
             force: on_this_link(self.policy.force),
             forbidden_in_first: forbidden(0),
             forbidden_in_second: forbidden(peer),
+            force_partial: partial(&self.policy.force_partial),
+            prefer_partial: partial(&self.policy.prefer_partial),
+            forbidden_in_first_partial: forbidden_partial(0),
+            forbidden_in_second_partial: forbidden_partial(peer),
+            too_large: self.policy.too_large,
+            order: self.policy.order.clone(),
         }
+    }
+}
+
+impl LinkOptions {
+    /// Returns whether what is deleted in one of the two roots may be deleted in the other.
+    pub fn passes_deletions_on(&self, from_first: bool) -> bool {
+        let (there, other) = match from_first {
+            true => (self.forbidden_in_second, Preference::Second),
+            false => (self.forbidden_in_first, Preference::First),
+        };
+        // A forced root has what it has, and gives it back.
+        !there.deletion && !there.update && self.force != Some(other)
     }
 }

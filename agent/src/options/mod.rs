@@ -14,7 +14,7 @@ mod tests;
 mod value;
 
 pub use build::RootsWanted;
-pub use link::{AttributeOptions, Compress, Forbidden, LinkOptions, Policy, Preference, Preferred};
+pub use link::{AttributeOptions, Compress, Forbidden, LinkOptions, Order, Policy, Preference, Preferred};
 pub use setting::{OptionError, Origin, Setting};
 
 use crate::core::filter::Pathspec;
@@ -50,6 +50,10 @@ pub struct ReplicaOptions {
     pub fastcheck: FastCheck,
     /// Whether symbolic links are synchronised or left out.
     pub links: SymbolicLinks,
+    /// Directories whose children are not looked at again once they are known.
+    pub immutable: Vec<Pathspec>,
+    /// Exceptions to `immutable`.
+    pub immutable_not: Vec<Pathspec>,
     /// Paths that must exist, or nothing is done.
     pub mountpoints: Vec<RelPath>,
     /// Whether an emptied root stops everything.
@@ -58,6 +62,8 @@ pub struct ReplicaOptions {
     pub max_delete: MaxDelete,
     /// How many deletions this run may do whatever the guards say.
     pub confirm_deletes: Option<u64>,
+    /// No link passes deletions on, so that there is nothing to guard against.
+    pub deletions_stay: bool,
     /// When data is made durable.
     pub fsync: Fsync,
     /// How changes are noticed.
@@ -71,10 +77,13 @@ impl Default for ReplicaOptions {
         ReplicaOptions {
             fastcheck: FastCheck::Stamps,
             links: SymbolicLinks::Synchronise,
+            immutable: Vec::new(),
+            immutable_not: Vec::new(),
             mountpoints: Vec::new(),
             confirm_big_delete: true,
             max_delete: MaxDelete::Default,
             confirm_deletes: None,
+            deletions_stay: false,
             fsync: Fsync::Batch,
             capture: CaptureChoice::Auto,
             max_threads: None,

@@ -60,14 +60,24 @@ impl Named<'_> {
     pub(super) fn forbidden(&self, settings: &[Setting]) -> Result<Vec<Forbidden>, OptionError> {
         let mut forbidden = vec![Forbidden::default(); self.roots.len()];
         for setting in settings {
-            let root = &mut forbidden[self.find(setting)?];
-            match setting.def.name {
-                "nocreation" => root.creation = true,
-                "nodeletion" => root.deletion = true,
-                _ => root.update = true,
-            }
+            let (at, more) = self.forbidden_at(setting)?;
+            let root = &mut forbidden[at];
+            root.creation |= more.creation;
+            root.deletion |= more.deletion;
+            root.update |= more.update;
         }
         Ok(forbidden)
+    }
+
+    /// Reads what may not be done, and in which root.
+    pub(super) fn forbidden_at(&self, setting: &Setting) -> Result<(usize, Forbidden), OptionError> {
+        let none = Forbidden::default();
+        let forbidden = match setting.def.name {
+            "nocreation" | "nocreationpartial" => Forbidden { creation: true, ..none },
+            "nodeletion" | "nodeletionpartial" => Forbidden { deletion: true, ..none },
+            _ => Forbidden { update: true, ..none },
+        };
+        Ok((self.find(setting)?, forbidden))
     }
 
     /// Finds the root that an option names: as it was written, or by the start or the end of its path, or by the start

@@ -106,7 +106,6 @@ impl OptionDef {
 const PLATFORM: Status = NoEffect("it is for platforms or mechanisms that vfsync does not have");
 const NO_COPYPROG: Status = NoEffect("vfsync copies by itself");
 const NO_GUI: Status = NoEffect("vfsync has no such screen");
-const NO_ORDER: Status = NoEffect("vfsync orders the work by itself");
 const NO_BACKUP: Status = NoEffect("this version keeps no backups");
 const NEVER: Status = Later(&[]);
 const FALSE_ONLY: Status = Later(&["false", "default"]);
@@ -155,16 +154,16 @@ pub static OPTIONS: &[OptionDef] = &[
     def(Advanced, "acl", Bool, "", FALSE_ONLY, "Synchronise ACLs"),
     def(Advanced, "atomic", Pathspecs, "SPEC", NEVER, "Directories that are in conflict as a whole"),
     def(Advanced, "follow", Pathspecs, "SPEC", NEVER, "Treat symbolic links as what they point to"),
-    def(Advanced, "forcepartial", Pathspecs, "SPEC", NEVER, "force, for some paths"),
-    def(Advanced, "preferpartial", Pathspecs, "SPEC", NEVER, "prefer, for some paths"),
+    def(Advanced, "forcepartial", Pathspecs, "SPEC -> ROOT", Works, "force, for some paths"),
+    def(Advanced, "preferpartial", Pathspecs, "SPEC -> ROOT", Works, "prefer, for some paths"),
     def(Advanced, "ignorecase", BoolOrDefault, "BOOL", FALSE_ONLY, "Names that differ only in case are the same"),
-    def(Advanced, "immutable", Pathspecs, "SPEC", NEVER, "Directories whose known children are not looked at again"),
-    def(Advanced, "immutablenot", Pathspecs, "SPEC", NEVER, "Exceptions to immutable"),
+    def(Advanced, "immutable", Pathspecs, "SPEC", Works, "Directories whose known children are not looked at again"),
+    def(Advanced, "immutablenot", Pathspecs, "SPEC", Works, "Exceptions to immutable"),
     def(Advanced, "merge", Pathspecs, "SPEC", NEVER, "A command that merges conflicting files"),
     def(Advanced, "moves-experimental", Bool, "", NoEffect("vfsync needs no option for renames"), "Detect renames"),
-    def(Advanced, "nocreationpartial", Pathspecs, "SPEC", NEVER, "nocreation, for some paths"),
-    def(Advanced, "nodeletionpartial", Pathspecs, "SPEC", NEVER, "nodeletion, for some paths"),
-    def(Advanced, "noupdatepartial", Pathspecs, "SPEC", NEVER, "noupdate, for some paths"),
+    def(Advanced, "nocreationpartial", Pathspecs, "SPEC -> ROOT", Works, "nocreation, for some paths"),
+    def(Advanced, "nodeletionpartial", Pathspecs, "SPEC -> ROOT", Works, "nodeletion, for some paths"),
+    def(Advanced, "noupdatepartial", Pathspecs, "SPEC -> ROOT", Works, "noupdate, for some paths"),
     def(Advanced, "xattrs", Bool, "", FALSE_ONLY, "Synchronise extended attributes"),
     def(Advanced, "xattrignore", Pathspecs, "SPEC", NEVER, "Extended attributes to leave out"),
     def(Advanced, "xattrignorenot", Pathspecs, "SPEC", NEVER, "Exceptions to xattrignore"),
@@ -181,16 +180,16 @@ pub static OPTIONS: &[OptionDef] = &[
     def(Advanced, "copyonconflict", Bool, "", FALSE_ONLY, "Keep a copy of the losing side"),
     def(Advanced, "dontchmod", Bool, "", FALSE_ONLY, "Never use chmod"),
     def(Advanced, "ignorearchives", Bool, "", FALSE_ONLY, "Forget what is known and start as at a first pass"),
-    def(Advanced, "maxsizethreshold", Int, "KB", Later(&["-1"]), "Skip files of this size or more"),
+    def(Advanced, "maxsizethreshold", Int, "KB", Works, "Skip files of this many thousand bytes or more"),
     def(Advanced, "confirmmerge", Bool, "", NoEffect("this version does not merge"), "Ask before a merge is taken"),
     def(Advanced, "xferbycopying", Bool, "", Works, "Copy what the receiving root has elsewhere; `false` sends it [default: true]"),
     def(Advanced, "rsync", Bool, "", NoEffect("vfsync chooses how to transfer"), "Transfer only what changed within a file"),
     def(Advanced, "stream", Bool, "", NoEffect("vfsync always streams"), "Stream contents"),
     def(Advanced, "maxerrors", Int, "N", NoEffect("vfsync goes on with the other paths"), "Errors before a directory is given up"),
-    def(Advanced, "sortbysize", Bool, "", NO_ORDER, "Small files first"),
-    def(Advanced, "sortnewfirst", Bool, "", NO_ORDER, "New files first"),
-    def(Advanced, "sortfirst", Pathspecs, "SPEC", NO_ORDER, "What goes first"),
-    def(Advanced, "sortlast", Pathspecs, "SPEC", NO_ORDER, "What goes last"),
+    def(Advanced, "sortbysize", Bool, "", Works, "Small files first"),
+    def(Advanced, "sortnewfirst", Bool, "", Works, "New files first"),
+    def(Advanced, "sortfirst", Pathspecs, "SPEC", Works, "What goes first"),
+    def(Advanced, "sortlast", Pathspecs, "SPEC", Works, "What goes last"),
     def(Advanced, "addprefsto", Text, "FILE", NoEffect("vfsync writes no profiles"), "Where new preferences are written"),
     def(Advanced, "contactquietly", Bool, "", NoEffect("vfsync contacts quietly anyway"), "Do not say what is contacted"),
     def(Advanced, "clientHostName", Text, "NAME", NoEffect("archives are not named after hosts"), "The name of this host in archives"),

@@ -122,18 +122,13 @@ fn what_this_version_does_not_do_is_refused_and_its_default_is_not() {
         ("xattrs", "true"),
         ("backup", "Name *"),
         ("merge", "Name * -> m"),
-        ("maxsizethreshold", "10"),
         ("channels", "2"),
     ] {
         assert!(error(&[(name, value)]).contains("does not do that yet"), "{name}");
     }
-    for (name, value) in [
-        ("ignorecase", "default"),
-        ("ignorecase", "no"),
-        ("xattrs", "false"),
-        ("acl", "false"),
-        ("maxsizethreshold", "-1"),
-    ] {
+    for (name, value) in
+        [("ignorecase", "default"), ("ignorecase", "no"), ("xattrs", "false"), ("acl", "false")]
+    {
         assert!(pair(&[(name, value)]).unwrap().notices.is_empty(), "{name}");
     }
 }

@@ -8,7 +8,7 @@ use super::restless::Restless;
 use super::tally::Tally;
 use crate::archive::{Archive, ArchiveError, Durable, Opened, RootIdentity};
 use crate::core::entry::Digest;
-use crate::core::filter::Filter;
+use crate::core::filter::{Filter, FilterError, PathSet};
 use crate::core::guard::{ALWAYS_ALLOWED, MaxDelete, Spate};
 use crate::core::path::RelPath;
 use crate::core::version::{ReplicaId, Sequence};
@@ -47,6 +47,9 @@ pub enum OpenError {
     /// Its archive cannot be used.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// The patterns of an option cannot be used.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
 }
 
 /// One tree of this host, with its archive.
@@ -63,6 +66,8 @@ pub struct Replica {
     pub capabilities: Capabilities,
     /// How it is scanned and written.
     pub options: ReplicaOptions,
+    /// Directories whose children are not looked at again once they are known.
+    pub(super) immutable: PathSet,
     /// What a scan leaves out.
     pub filter: Filter,
     /// Where vfsync's own state lies in the tree, if it does.
@@ -143,6 +148,7 @@ impl Replica {
             RelPath::new(below.as_os_str().as_bytes()).ok()
         });
         let filter = filter.without(own.as_ref());
+        let immutable = PathSet::new(&options.immutable, &options.immutable_not, false)?;
         let recovering = opened != Opened::Existing { clean: true };
         Ok(Replica {
             root: canonical,
@@ -151,6 +157,7 @@ impl Replica {
             opened,
             capabilities,
             options,
+            immutable,
             filter,
             own,
             committer,

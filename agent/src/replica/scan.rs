@@ -28,6 +28,8 @@ use std::time::Duration;
 const BATCH: usize = 8192;
 /// How many findings wait for the writer before the scanning threads do.
 const QUEUE: usize = 4096;
+/// So many of the paths that alarm a guard are named.
+const SHOWN: usize = 1000;
 /// How many milliseconds a scan of everything waits before it looks again at what changed under it, time after time.
 const AGAIN: [u64; 5] = [50, 100, 200, 400, 800];
 
@@ -55,6 +57,8 @@ pub enum ScanError {
         root: std::path::PathBuf,
         /// What is alarming.
         guard: Guard,
+        /// The first of the paths that would go.
+        paths: Vec<RelPath>,
     },
     /// The archive failed.
     #[error(transparent)]
@@ -215,7 +219,7 @@ impl Replica {
             let seen = self.dir.open_dir(&parent).and_then(|dir| dir.stat(&name));
             if !matches!(seen, Ok(Some(_))) {
                 let guard = Guard::NotMounted { path: path.clone() };
-                return Err(ScanError::Guard { root: self.root.clone(), guard });
+                return Err(ScanError::Guard { root: self.root.clone(), guard, paths: Vec::new() });
             }
         }
         Ok(())
@@ -331,7 +335,7 @@ impl Replica {
         let written = self.archive.write_or(Durable::Yes, |w| {
             let live = w.live();
             let written = self.write_each(deletions, w)?;
-            self.guard(written.changed, live, whole)?;
+            self.guard(written.changed, live, whole, deletions)?;
             Ok::<_, ScanError>(written)
         })?;
         self.spate().note(written.changed, self.started.elapsed());
@@ -341,11 +345,17 @@ impl Replica {
     }
 
     /// Halts where too many of the entries that stood would be deleted.
-    fn guard(&self, deletions: u64, live: u64, whole: bool) -> Result<(), ScanError> {
-        if deletions == 0 {
+    fn guard(&self, deletions: u64, live: u64, whole: bool, found: &[Finding]) -> Result<(), ScanError> {
+        // What no link passes on does no harm.
+        if deletions == 0 || self.options.deletions_stay {
             return Ok(());
         }
-        let halt = |guard| Err(ScanError::Guard { root: self.root.clone(), guard });
+        let halt = |guard| {
+            let mut paths: Vec<RelPath> = found.iter().map(|finding| finding.path.clone()).collect();
+            paths.sort();
+            paths.truncate(SHOWN);
+            Err(ScanError::Guard { root: self.root.clone(), guard, paths })
+        };
         let limit = &self.max_delete();
         // Deletions that follow one another count together, however many scans they were found by.
         let (passed_on, stood) = self.spate().before(live, self.started.elapsed());
@@ -417,6 +427,7 @@ impl<'a> Walk<'a> {
             let why = format!("holds a name that vfsync cannot handle: {}", name.escape_ascii());
             self.problem(&path, Severity::Skipped, why);
         }
+        let immutable = self.replica.immutable.has(&path);
         let Some(known) = self.known(self.snapshot.children(&path)) else { return };
         let mut known = known.into_iter().peekable();
         for listed in listing.entries {
@@ -429,6 +440,15 @@ impl<'a> Walk<'a> {
             }
             let record = known.next_if(|(k, _)| *k == child).map(|(_, record)| record);
             if self.replica.filter.ignores(&child) {
+                continue;
+            }
+            // Once it is known, nobody asks it: a directory of which a child may come or go is looked into all the same.
+            if immutable && let Some(known) = record.as_ref().filter(|r| r.entry.content.is_live()) {
+                if known.entry.content.is_dir()
+                    && let Ok(opened) = dir.open_child_dir(&listed.name)
+                {
+                    scope.spawn(move |scope| self.directory(scope, opened, child));
+                }
                 continue;
             }
             self.look(scope, &dir, &listed.name, child, record, Look { recursive: true, written: false });

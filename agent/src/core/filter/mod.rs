@@ -58,12 +58,7 @@ struct List {
 impl List {
     fn new(specs: &[&Pathspec], case_insensitive: bool) -> Result<List, FilterError> {
         let regexes = specs.iter().map(|spec| spec.to_regex()).collect::<Result<Vec<_>, _>>()?;
-        let set = RegexSetBuilder::new(regexes)
-            .case_insensitive(case_insensitive)
-            .size_limit(SIZE_LIMIT)
-            .dfa_size_limit(SIZE_LIMIT)
-            .build()
-            .map_err(|e| FilterError::TooLarge(e.to_string()))?;
+        let set = compile(regexes, case_insensitive)?;
         Ok(List { set, signs: specs.iter().map(|spec| spec.sign).collect() })
     }
 
@@ -83,6 +78,72 @@ impl List {
                 .next_back()
                 .unwrap_or(false)
     }
+}
+
+/// Compiled patterns with exceptions: which paths something is meant for.
+#[derive(Debug, Clone)]
+pub struct PathSet {
+    which: List,
+    not: List,
+}
+
+impl PathSet {
+    /// Compiles patterns, and the exceptions to them.
+    ///
+    /// # Errors
+    /// When they are too many or too large together.
+    pub fn new(which: &[Pathspec], not: &[Pathspec], case_insensitive: bool) -> Result<PathSet, FilterError> {
+        let list = |specs: &[Pathspec]| List::new(&specs.iter().collect::<Vec<_>>(), case_insensitive);
+        Ok(PathSet { which: list(which)?, not: list(not)? })
+    }
+
+    /// Returns whether the path is meant.
+    pub fn has(&self, path: &RelPath) -> bool {
+        self.which.has(path.as_bytes()) && !self.not.has(path.as_bytes())
+    }
+}
+
+/// Compiled patterns that each give a path a value; of those that match, the last one counts.
+#[derive(Debug, Clone)]
+pub struct PathMap<T> {
+    set: RegexSet,
+    values: Vec<T>,
+}
+
+impl<T> PathMap<T> {
+    /// Compiles the patterns.
+    ///
+    /// # Errors
+    /// When they are too many or too large together.
+    pub fn new(pairs: Vec<(Pathspec, T)>, case_insensitive: bool) -> Result<PathMap<T>, FilterError> {
+        let regexes = pairs.iter().map(|(spec, _)| spec.to_regex()).collect::<Result<Vec<_>, _>>()?;
+        let set = compile(regexes, case_insensitive)?;
+        Ok(PathMap { set, values: pairs.into_iter().map(|(_, value)| value).collect() })
+    }
+
+    /// Returns the value of a path, if it has one.
+    pub fn get(&self, path: &RelPath) -> Option<&T> {
+        self.all(path).next_back()
+    }
+
+    /// Returns the values of all patterns that match a path, in the order they were given.
+    pub fn all(&self, path: &RelPath) -> impl DoubleEndedIterator<Item = &T> {
+        let matched = if self.values.is_empty() {
+            Vec::new()
+        } else {
+            self.set.matches(path.as_bytes()).into_iter().collect()
+        };
+        matched.into_iter().map(|at| &self.values[at])
+    }
+}
+
+fn compile(regexes: Vec<String>, case_insensitive: bool) -> Result<RegexSet, FilterError> {
+    RegexSetBuilder::new(regexes)
+        .case_insensitive(case_insensitive)
+        .size_limit(SIZE_LIMIT)
+        .dfa_size_limit(SIZE_LIMIT)
+        .build()
+        .map_err(|e| FilterError::TooLarge(e.to_string()))
 }
 
 impl Filter {
@@ -113,8 +174,11 @@ impl Filter {
         Filter { own: own.cloned(), ..self }
     }
 
-    /// Returns whether the path itself is ignored. For a walk from the top, which does not enter what is ignored.
+    /// Returns whether the path itself is ignored, never the root: `Name *` means what is in it. For a walk from the top, which does not enter what is ignored.
     pub fn ignores(&self, path: &RelPath) -> bool {
+        if path.is_root() {
+            return false;
+        }
         let bytes = path.as_bytes();
         let name = bytes.rsplit(|&b| b == b'/').next().unwrap_or(bytes);
         is_reserved(name)
@@ -122,7 +186,7 @@ impl Filter {
             || self.ends.iter().any(|end| end.ignore.has(bytes) && !end.ignorenot.has(bytes))
     }
 
-    /// Returns whether the path or a directory above it, the root included, is ignored. For a path that was not
+    /// Returns whether the path or a directory above it is ignored. For a path that was not
     /// walked to.
     pub fn ignores_at_or_above(&self, path: &RelPath) -> bool {
         let mut next = Some(path.clone());

@@ -6,6 +6,10 @@
 //! - where they are concurrent, it is a conflict, unless a policy names a winner: then the winner's side, and only
 //!   that, writes the resolution ([`Decision::Win`]), and the other waits for it ([`Decision::Yield`]).
 
+mod rules;
+
+pub use rules::Rules;
+
 use super::entry::{AttributeMask, Attributes, Content, Entry, Timestamp};
 use super::version::{Lineage, Relation, Version};
 use serde::{Deserialize, Serialize};
@@ -195,6 +199,10 @@ fn meet(local: &Entry, remote: &Entry, above: Above, policy: &Policy) -> Decisio
         (Relation::Concurrent, true) => {
             Register::Local(local.content_lineage.merged(&remote.content_lineage))
         }
+        (Relation::Concurrent, false) if let Some(side) = made_anew(local, remote, policy) => match side {
+            Side::Local => Register::Local(remote.content_lineage.superseded_by(&local.content_lineage)),
+            Side::Remote => Register::Remote(local.content_lineage.superseded_by(&remote.content_lineage)),
+        },
         (Relation::Equal | Relation::Concurrent, false) => return resolve(local, remote, policy),
     };
     let result = match content {
@@ -349,6 +357,31 @@ fn resolve(local: &Entry, remote: &Entry, policy: &Policy) -> Decision {
     }
 }
 
+/// Returns whether a peer that offered `remote` has to hear of `local`, which is newer: it may have seen it once and not
+/// kept it, as those do with tombstones of what they never had.
+pub fn is_news(local: &Entry, remote: &Entry) -> bool {
+    local.content != remote.content
+        && local.content_lineage.relation(&remote.content_lineage) == Relation::Newer
+}
+
+/// Returns the side that made a path anew which the other had and deleted, if neither had heard of the other's.
+///
+/// Those who never had a file keep no tombstone of it, so this is no conflict between two people. What stands wins, and
+/// nobody loses anything. Both sides come to the same by themselves, and the one that made it may never hear of the
+/// tombstone: so nobody has to write a resolution.
+fn made_anew(local: &Entry, remote: &Entry, policy: &Policy) -> Option<Side> {
+    let stands = match (local.content.is_live(), remote.content.is_live()) {
+        (true, false) => Side::Local,
+        (false, true) => Side::Remote,
+        (true, true) | (false, false) => return None,
+    };
+    let theirs = &remote.content_lineage.now;
+    let strangers =
+        local.content_lineage.now.pairs().iter().all(|&(replica, _)| theirs.counter(replica) == 0);
+    let wanted = policy.prefer.or(policy.force).map_or(Some(stands), |p| winner(local, remote, p));
+    (strangers && wanted == Some(stands)).then_some(stands)
+}
+
 /// Returns who wins a conflict under a preference; `None` where it does not choose.
 pub fn winner(local: &Entry, remote: &Entry, preference: Preference) -> Option<Side> {
     match (preference, local.content.is_live(), remote.content.is_live()) {
@@ -423,5 +456,7 @@ pub fn initial_attributes(entry: &Entry, default: Attributes) -> Attributes {
     default.overlaid(&entry.attributes, entry.vouched)
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

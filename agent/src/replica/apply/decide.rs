@@ -5,10 +5,10 @@ use super::{Applier, Fate, Incoming, Work};
 use crate::archive::{ArchiveError, OpenReason, Snapshot};
 use crate::core::entry::{Content, Entry, Record};
 use crate::core::path::RelPath;
-use crate::core::reconcile::{Above, Change, Decision, reconcile};
+use crate::core::reconcile::{Above, Change, Decision, is_news};
 use crate::core::version::Sequence;
-use crate::link::describe_both;
 use crate::link::open_set::OpenSet;
+use crate::link::{Offered, describe_both};
 use crate::options::SymbolicLinks;
 use crate::wire::{Action, Verdict};
 use std::iter::Peekable;
@@ -19,7 +19,7 @@ pub(super) struct Decider<'a> {
     pub applier: &'a Applier,
     pub snapshot: &'a Snapshot,
     pub open: &'a OpenSet,
-    pub offered_through: Sequence,
+    pub offered: Offered,
     pub plan: bool,
 }
 
@@ -157,9 +157,18 @@ impl Decider<'_> {
             // The peer said something new below a directory that is open as a whole: that may settle it.
             work.applied.again.push((dir, true));
         }
-        let decision = reconcile(here.as_ref(), incoming.entry(), above, &self.applier.policy);
+        let decision = self.applier.judge(&path, here.as_ref(), incoming.entry(), above);
         match decision {
-            Decision::Keep => work.answer(&incoming, here.as_ref(), Verdict::Have),
+            Decision::Keep => {
+                if let Some(local) = &local
+                    && local.sequence <= self.offered.over
+                    && is_news(&local.entry, incoming.entry())
+                {
+                    // It was offered before, and the peer did not keep it.
+                    work.applied.owed.insert(path, false);
+                }
+                work.answer(&incoming, here.as_ref(), Verdict::Have);
+            }
             Decision::Merge(entry) => {
                 let verdict = Verdict::Have;
                 work.answer(&incoming, here.as_ref(), verdict);
@@ -190,7 +199,8 @@ impl Decider<'_> {
                 }
                 let shown = if at == *incoming.path() { here.clone() } else { self.entry_at(work, &at)? };
                 let offered = incoming.entry();
-                let (here_shown, mut there) = describe_both(shown.as_ref(), offered, &self.applier.policy);
+                let (here_shown, mut there) =
+                    describe_both(shown.as_ref(), offered, &self.applier.policy_at(incoming.path()));
                 if at != *incoming.path() {
                     there = format!("{}: {there}", incoming.path());
                 }
@@ -232,7 +242,7 @@ impl Decider<'_> {
     fn merged(&self, local: Record, entry: Entry, remote: &Entry) -> Record {
         let same = entry.same_versions(remote);
         // What was offered before is what the peer computes the same result from.
-        let computes = local.sequence <= self.offered_through;
+        let computes = local.sequence <= self.offered.through;
         Record {
             from: (same || computes).then_some(self.applier.peer),
             computed: !same && computes,
@@ -278,6 +288,7 @@ impl Decider<'_> {
         if needs_content && sources.is_empty() {
             work.open(&path, OpenReason::Pending, false);
             incoming.note_basis(here.as_ref());
+            incoming.is_new = !here.is_some_and(|entry| entry.content.is_live());
             work.applied.wanted.push(incoming);
             return;
         }

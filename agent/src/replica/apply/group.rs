@@ -6,7 +6,7 @@ use super::{Fate, Incoming, Work};
 use crate::archive::{ArchiveError, OpenReason};
 use crate::core::entry::{Content, Entry, Kind, Record};
 use crate::core::path::RelPath;
-use crate::core::reconcile::{Above, Change, Decision, reconcile};
+use crate::core::reconcile::{Above, Change, Decision, is_news};
 use crate::core::removal::{Removal, judge_below, worse};
 use crate::link::describe;
 use crate::wire::{Action, Verdict};
@@ -33,18 +33,22 @@ impl Decider<'_> {
             Parent::Is(above) => above,
             Parent::Unknown => Above::Live,
         };
-        let policy = &self.applier.policy;
-        match reconcile(here.as_ref(), incoming.entry(), above, policy) {
+        match self.applier.judge(&path, here.as_ref(), incoming.entry(), above) {
             Decision::Take(entry, change) => {
                 let below = self.below(&path)?;
                 let offered: BTreeMap<&RelPath, &Entry> =
                     members.iter().map(|m| (m.path(), m.entry())).collect();
                 let judged = below.iter().fold(Removal::Whole, |so_far, (child, record)| {
-                    worse(so_far, judge_below(&record.entry, offered.get(child).copied(), policy))
+                    let policy = self.applier.policy_at(child);
+                    let (theirs, becomes) = (offered.get(child).copied(), &incoming.entry().content);
+                    worse(so_far, judge_below(&record.entry, theirs, becomes, &policy))
                 });
                 match judged {
                     Removal::Whole => self.remove(work, incoming, members, local, below, *entry, change),
                     Removal::Conflict => self.stays(work, incoming, members, here.as_ref())?,
+                    Removal::Refuse(option) => {
+                        self.forbidden(work, &incoming, &members, here.as_ref(), option)
+                    }
                     Removal::Win => self.win_below(work, incoming, members, local, below),
                     Removal::Yield => {
                         work.open(&path, OpenReason::Pending, true);
@@ -58,6 +62,12 @@ impl Decider<'_> {
             }
             Decision::Keep | Decision::Merge(_) => {
                 // The directory here is newer; what lies below it is decided path by path.
+                if local
+                    .as_ref()
+                    .is_some_and(|r| r.sequence <= self.offered.over && is_news(&r.entry, incoming.entry()))
+                {
+                    work.applied.owed.insert(path.clone(), true);
+                }
                 work.answer(&incoming, here.as_ref(), Verdict::Have);
                 for mut member in members {
                     let known = self.local(work, member.path())?;
@@ -76,14 +86,23 @@ impl Decider<'_> {
                 work.open(&path, OpenReason::Pending, true);
                 self.all(work, &incoming, &members, here.as_ref(), &Verdict::Waits);
             }
-            Decision::Refuse(option) => {
-                let verdict = Verdict::Forbidden(option.to_owned());
-                work.open(&path, OpenReason::Forbidden(option.to_owned()), true);
-                self.all(work, &incoming, &members, here.as_ref(), &verdict);
-            }
+            Decision::Refuse(option) => self.forbidden(work, &incoming, &members, here.as_ref(), option),
             Decision::Conflict => self.stays(work, incoming, members, here.as_ref())?,
         }
         Ok(())
+    }
+
+    /// An option forbids it, or that something below goes.
+    fn forbidden(
+        &self,
+        work: &mut Work,
+        incoming: &Incoming,
+        members: &[Incoming],
+        here: Option<&Entry>,
+        option: &str,
+    ) {
+        work.open(incoming.path(), OpenReason::Forbidden(option.to_owned()), true);
+        self.all(work, incoming, members, here, &Verdict::Forbidden(option.to_owned()));
     }
 
     /// Returns what stands below a directory.
@@ -181,7 +200,6 @@ impl Decider<'_> {
         entry: Entry,
         change: Change,
     ) {
-        let policy = &self.applier.policy;
         let known: BTreeMap<&RelPath, &Record> = below.iter().map(|(p, r)| (p, r)).collect();
         if self.plan {
             for member in &members {
@@ -197,7 +215,8 @@ impl Decider<'_> {
         let mut others = Vec::new();
         for member in members {
             let local = known.get(member.path()).copied();
-            let result = reconcile(local.map(|r| &r.entry), member.entry(), Above::Live, policy);
+            let entry = local.map(|r| &r.entry);
+            let result = self.applier.judge(member.path(), entry, member.entry(), Above::Live);
             match (result, local) {
                 (Decision::Take(entry, _), Some(record)) => gone.push((member, record.clone(), *entry)),
                 _ => others.push(member),
@@ -205,7 +224,8 @@ impl Decider<'_> {
         }
         for member in others {
             let local = self.snapshot.get(member.path()).ok().flatten();
-            let tombstone = reconcile(local.as_ref().map(|r| &r.entry), member.entry(), Above::Live, policy);
+            let entry = local.as_ref().map(|r| &r.entry);
+            let tombstone = self.applier.judge(member.path(), entry, member.entry(), Above::Live);
             if let (Decision::Merge(entry), Some(local)) = (tombstone, local) {
                 let path = member.path().clone();
                 work.fates.insert(

@@ -5,7 +5,7 @@ use crate::core::path::RelPath;
 use crate::fs::Dir;
 use crate::replica::commit::Staged;
 use crate::wire::{Offer, OfferNumber, Verdict};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -30,6 +30,8 @@ pub struct Incoming {
     /// The paths to be looked at again, because the disk was not what the archive says.
     suspects: Vec<RelPath>,
     why: Option<String>,
+    /// Nothing stands at its path.
+    pub(super) is_new: bool,
     cost: u64,
     /// A large file stands here that it probably has much in common with.
     has_basis: bool,
@@ -39,7 +41,8 @@ impl Incoming {
     /// Makes it of an offer that has just come.
     pub fn new(number: OfferNumber, offer: Offer) -> Incoming {
         let cost = offer.cost();
-        Incoming { number, offer, staged: None, suspects: Vec::new(), why: None, cost, has_basis: false }
+        let (suspects, staged) = (Vec::new(), None);
+        Incoming { number, offer, staged, suspects, why: None, is_new: false, cost, has_basis: false }
     }
 
     /// Returns where it is.
@@ -50,6 +53,11 @@ impl Incoming {
     /// Returns what is offered.
     pub fn entry(&self) -> &Entry {
         &self.offer.entry
+    }
+
+    /// Returns whether nothing stood at its path when it was decided about.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// Returns what it counts against the window, if that has not been given back.
@@ -158,6 +166,8 @@ pub struct Applied {
     pub held: Vec<Incoming>,
     /// What the peer should offer again, as one.
     pub again: Vec<(RelPath, bool)>,
+    /// What the peer offered an older state of, and has to be offered again; true: with all that lies below.
+    pub owed: BTreeMap<RelPath, bool>,
     /// Conflicts that a person has decided for the peer's state.
     pub resolve: BTreeSet<RelPath>,
 }

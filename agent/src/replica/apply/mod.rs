@@ -26,8 +26,9 @@ use crate::archive::{ArchiveError, Disputed, Durable, Open, OpenReason};
 use crate::core::entry::{Content, Entry, Record};
 use crate::core::filter::Filter;
 use crate::core::path::RelPath;
-use crate::core::reconcile::Policy;
+use crate::core::reconcile::{Above, Decision, Policy, Rules, reconcile};
 use crate::core::version::{ReplicaId, Sequence};
+use crate::link::Offered;
 use crate::link::open_set::OpenSet;
 use crate::options::Fsync;
 use crate::wire::Verdict;
@@ -44,6 +45,8 @@ pub struct Applier {
     pub peer: ReplicaId,
     /// What is compared, and who wins.
     pub policy: Policy,
+    /// What holds for some paths only.
+    pub rules: Rules,
     /// What the link leaves out.
     pub filter: Filter,
     /// What the link is about; empty is everything.
@@ -121,6 +124,22 @@ impl Work {
 }
 
 impl Applier {
+    /// Returns the policy at a path.
+    pub(super) fn policy_at(&self, path: &RelPath) -> Policy {
+        self.rules.at(path, &self.policy)
+    }
+
+    /// Decides about an offer, with what holds at its path.
+    pub(super) fn judge(
+        &self,
+        path: &RelPath,
+        local: Option<&Entry>,
+        remote: &Entry,
+        above: Above,
+    ) -> Decision {
+        self.rules.limit(reconcile(local, remote, above, &self.policy_at(path)))
+    }
+
     /// Deals with a chunk of offers in the order of a walk. `complete`: nothing more of the batch follows. `position`:
     /// with this chunk everything up to this number of the peer is dealt with. `plan`: decide, and change nothing.
     ///
@@ -129,7 +148,7 @@ impl Applier {
     pub fn apply(
         &mut self,
         open: &RwLock<OpenSet>,
-        offered_through: Sequence,
+        offered: Offered,
         chunk: Vec<Incoming>,
         complete: bool,
         position: Option<Sequence>,
@@ -144,7 +163,7 @@ impl Applier {
             {
                 let open = &open.read().expect("no thread panics with this locked");
                 let applier = &*self;
-                decide::Decider { applier, snapshot: &snapshot, open, offered_through, plan }
+                decide::Decider { applier, snapshot: &snapshot, open, offered, plan }
                     .decide(&mut work, chunk, complete)?;
             }
             if !plan {
