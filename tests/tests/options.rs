@@ -1,6 +1,6 @@
 //! What the options change about a pass, in the spellings that Unison's users have in their scripts.
 
-use vfsync_tests::{Compare, assert_same, assert_same_with, over_both_links};
+use vfsync_tests::{Compare, Tree, assert_same, assert_same_with, over_both_links};
 
 /// A moment long ago, with nanoseconds.
 const LONG_AGO: u64 = 1_234_567_890_123_456_789;
@@ -364,5 +364,74 @@ over_both_links! {
         let second = pair.second_root();
         pair.sync().args(["-max-delete", "2", "-nodeletion", &second]).run().code(1).tells("nodeletion");
         assert_eq!(pair.second.files(), 20);
+    }
+
+    fn what_a_mask_left_out_comes_over_when_it_is_widened(pair) {
+        pair.first.file("f", "content").chmod("f", 0o640).dir("d").chmod("d", 0o750);
+        pair.in_step_with(["-perms", "0", "-times"]);
+        assert_eq!(pair.second.mode("f"), 0o644);
+        let pass = pair.sync().args(["-perms", "-1", "-times", "--json"]).run();
+        assert_eq!(pass.code(0).conflicts(), [""; 0], "{pass}");
+        assert_eq!((pair.second.mode("f"), pair.second.mode("d")), (0o640, 0o750));
+        assert_eq!((pair.first.mode("f"), pair.first.mode("d")), (0o640, 0o750));
+        // And what changed while it was left out.
+        pair.second.chmod("f", 0o600);
+        pair.in_step_with(["-perms", "0", "-times"]);
+        pair.sync().args(["-perms", "-1", "-times"]).run().code(0);
+        assert_eq!((pair.first.mode("f"), pair.second.mode("f")), (0o600, 0o600));
+    }
+
+    fn owners_come_over_when_owner_is_given_later(pair) {
+        pair.first.file("f", "content").chown("f", 12_345, 23_456);
+        pair.in_step();
+        pair.sync().args(["-owner", "-group", "-numericids"]).run().code(0);
+        assert_same_with(&pair.first, &pair.second, Compare { times: false, owners: true });
+        use std::os::unix::fs::MetadataExt;
+        assert_eq!(pair.first.meta("f").uid(), 12_345);
+    }
+
+    fn old_versions_are_kept_of_what_is_replaced_or_deleted(pair) {
+        pair.first.file("f", "1").file("d/g", "1").file("not", "1").symlink("link", "to").file("other", "");
+        pair.in_step();
+        let backup = ["-backup", "Name *", "-backupnot", "Name not", "-maxbackups", "2"];
+        for content in ["2, longer", "3, longer still", "4, the longest of all"] {
+            pair.first.file("f", content).file("not", content);
+            pair.sync().args(backup).run().code(0);
+        }
+        pair.first.remove("d").symlink("link", "elsewhere");
+        pair.sync().args(backup).run().code(0);
+        assert_same(&pair.first, &pair.second);
+        // Each end keeps what it replaces, below its own state directory, under the path of the root.
+        let root = pair.second.root().strip_prefix("/").unwrap().to_owned();
+        let kept = Tree::new(pair.far_state().join("backup").join(root));
+        assert_eq!((&*kept.text(".bak.1.f"), &*kept.text(".bak.2.f")), ("3, longer still", "2, longer"));
+        assert_eq!(kept.text("d/.bak.1.g"), "1");
+        assert_eq!(std::fs::read_link(kept.path(".bak.1.link")).unwrap().to_str(), Some("to"));
+        assert!(!kept.has(".bak.3.f") && !kept.has(".bak.1.not"));
+    }
+
+    fn versions_of_this_end_lie_where_backupdir_says(pair) {
+        pair.second.file("f", "1").file("other", "");
+        pair.in_step();
+        pair.second.file("f", "2, longer");
+        let dir = pair.home().path("versions");
+        let options = ["-backup", "Name f", "-backupprefix", "", "-backupsuffix", ".$VERSION~", "-backupdir"];
+        pair.sync().args(options).arg(&dir).run().code(0);
+        assert_eq!(std::fs::read_to_string(dir.join("f.1~")).unwrap(), "1");
+        pair.sync().args(["-backup", "Name f", "-backuploc", "local"]).run().code(3);
+    }
+
+    fn what_no_backup_can_be_kept_of_stays(pair) {
+        pair.second.file("f", "1").file("other", "");
+        pair.in_step();
+        pair.second.file("f", "2, longer");
+        // A file where the folder should be.
+        pair.home().file("versions", "in the way");
+        let dir = pair.home().path("versions");
+        let run = pair.sync().args(["-backup", "Name f", "-backupdir"]).arg(&dir).run();
+        run.code(2).tells("backup");
+        assert_eq!(pair.first.text("f"), "1");
+        pair.sync().run().code(0);
+        assert_eq!(pair.first.text("f"), "2, longer");
     }
 }

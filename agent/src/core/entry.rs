@@ -93,6 +93,16 @@ impl AttributeMask {
     /// All of them: what a replica vouches for that saw the attributes on its own disk.
     pub const ALL: AttributeMask = AttributeMask { mode: 0o7777, owner: true, group: true };
 
+    /// Returns what this means and the other does not.
+    #[must_use]
+    pub fn without(self, other: AttributeMask) -> AttributeMask {
+        AttributeMask {
+            mode: self.mode & !other.mode,
+            owner: self.owner && !other.owner,
+            group: self.group && !other.group,
+        }
+    }
+
     /// Returns what both mean.
     #[must_use]
     pub fn and(self, other: AttributeMask) -> AttributeMask {

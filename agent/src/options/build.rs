@@ -181,6 +181,7 @@ impl Draft {
             "maxsizethreshold" => {
                 policy.too_large = u64::try_from(value::int(text)?).ok().map(|kb| kb.saturating_mul(1000));
             }
+            "maxbackups" => replica.backup.most = value::count(text)?,
             "retry" => command.retry = value::count(text)?,
             "maxthreads" => replica.max_threads = Some(value::count(text)?).filter(|&n| n > 0),
             "confirm-deletes" => replica.confirm_deletes = Some(value::count(text)?),
@@ -209,6 +210,14 @@ impl Draft {
             "sshcmd" if text.is_empty() => ssh.command = "ssh".into(),
             "sshcmd" => ssh.command = path_buf()?,
             "sshargs" => ssh.args = value::words(text).into_iter().map(OsString::from_vec).collect(),
+            "backupdir" => {
+                let folder = path_buf()?;
+                let absolute = std::path::absolute(&folder);
+                replica.backup.folder =
+                    Some(absolute.map_err(|_| "the working directory cannot be told".to_owned())?);
+            }
+            "backupprefix" => replica.backup.prefix = part_of_a_name(text)?,
+            "backupsuffix" => replica.backup.suffix = part_of_a_name(text)?,
             "logfile" => self.logfile = Some(path_buf()?),
             "changelog-dir" => self.changelog_dir = Some(path_buf()?),
             "state-dir" => self.state_dir = Some(path_buf()?),
@@ -234,6 +243,8 @@ impl Draft {
         match name {
             "ignore" => self.options.policy.ignore.push(spec),
             "ignorenot" => self.options.policy.ignorenot.push(spec),
+            "backup" => self.options.replica.backup.which.push(spec),
+            "backupnot" => self.options.replica.backup.not.push(spec),
             "immutable" => self.options.replica.immutable.push(spec),
             "immutablenot" => self.options.replica.immutable_not.push(spec),
             "sortfirst" => self.options.policy.order.first.push(spec),
@@ -298,6 +309,10 @@ impl Draft {
         if environment.no_color && options.command.color.is_none() {
             options.command.color = Some(false);
         }
+        let backup = &options.replica.backup;
+        if backup.prefix.is_empty() && backup.suffix.is_empty() && backup.folder.is_some() {
+            options.notices.push("without a prefix and a suffix one version of each path is kept".into());
+        }
         options.roots = roots;
         Ok(options)
     }
@@ -310,6 +325,14 @@ fn server_command(text: &[u8]) -> Result<String, value::Why> {
         Ok("") => Ok("vfsync".into()),
         Ok(command) if !command.contains(|c: char| c.is_control()) => Ok(command.to_string()),
         _ => Err("it has to be UTF-8 without control characters".into()),
+    }
+}
+
+/// What stands before or behind the name of a version.
+fn part_of_a_name(text: &[u8]) -> Result<String, value::Why> {
+    match str::from_utf8(text) {
+        Ok(text) if !text.contains(|c: char| c == '/' || c.is_control()) => Ok(text.to_string()),
+        _ => Err("it has to be UTF-8 without slashes and control characters".into()),
     }
 }
 

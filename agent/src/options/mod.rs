@@ -64,6 +64,8 @@ pub struct ReplicaOptions {
     pub confirm_deletes: Option<u64>,
     /// No link passes deletions on, so that there is nothing to guard against.
     pub deletions_stay: bool,
+    /// Of which paths old versions are kept.
+    pub backup: BackupOptions,
     /// When data is made durable.
     pub fsync: Fsync,
     /// How changes are noticed.
@@ -84,9 +86,41 @@ impl Default for ReplicaOptions {
             max_delete: MaxDelete::Default,
             confirm_deletes: None,
             deletions_stay: false,
+            backup: BackupOptions::default(),
             fsync: Fsync::Batch,
             capture: CaptureChoice::Auto,
             max_threads: None,
+        }
+    }
+}
+
+/// Of which paths old versions are kept, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupOptions {
+    /// Of these.
+    pub which: Vec<Pathspec>,
+    /// But not of these.
+    pub not: Vec<Pathspec>,
+    /// How many of each path.
+    pub most: u32,
+    /// What comes before the name; `$VERSION` is the number of the version.
+    pub prefix: String,
+    /// What comes after it.
+    pub suffix: String,
+    /// Where they lie, if not below the state directory. Each end has a place of its own: this one does not travel.
+    #[serde(skip)]
+    pub folder: Option<PathBuf>,
+}
+
+impl Default for BackupOptions {
+    fn default() -> BackupOptions {
+        BackupOptions {
+            which: Vec::new(),
+            not: Vec::new(),
+            most: 2,
+            prefix: ".bak.$VERSION.".to_owned(),
+            suffix: String::new(),
+            folder: None,
         }
     }
 }

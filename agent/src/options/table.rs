@@ -106,7 +106,6 @@ impl OptionDef {
 const PLATFORM: Status = NoEffect("it is for platforms or mechanisms that vfsync does not have");
 const NO_COPYPROG: Status = NoEffect("vfsync copies by itself");
 const NO_GUI: Status = NoEffect("vfsync has no such screen");
-const NO_BACKUP: Status = NoEffect("this version keeps no backups");
 const NEVER: Status = Later(&[]);
 const FALSE_ONLY: Status = Later(&["false", "default"]);
 
@@ -167,16 +166,16 @@ pub static OPTIONS: &[OptionDef] = &[
     def(Advanced, "xattrs", Bool, "", FALSE_ONLY, "Synchronise extended attributes"),
     def(Advanced, "xattrignore", Pathspecs, "SPEC", NEVER, "Extended attributes to leave out"),
     def(Advanced, "xattrignorenot", Pathspecs, "SPEC", NEVER, "Exceptions to xattrignore"),
-    def(Advanced, "backup", Pathspecs, "SPEC", NEVER, "Keep old versions").also(&["mirror"]),
-    def(Advanced, "backupnot", Pathspecs, "SPEC", NEVER, "Exceptions to backup").also(&["mirrornot"]),
+    def(Advanced, "backup", Pathspecs, "SPEC", Works, "Keep old versions of what is replaced or deleted").also(&["mirror"]),
+    def(Advanced, "backupnot", Pathspecs, "SPEC", Works, "Exceptions to backup").also(&["mirrornot"]),
     def(Advanced, "backupcurr", Pathspecs, "SPEC", NEVER, "Keep the current version too").also(&["backupcurrent"]),
     def(Advanced, "backupcurrnot", Pathspecs, "SPEC", NEVER, "Exceptions to backupcurr").also(&["backupcurrentnot"]),
-    def(Advanced, "backuploc", Text, "WHERE", NO_BACKUP, "Where backups go").also(&["backuplocation"]),
-    def(Advanced, "backupdir", Text, "DIR", NO_BACKUP, "The directory of central backups"),
-    def(Advanced, "backupprefix", Text, "TEXT", NO_BACKUP, "How backups are named"),
-    def(Advanced, "backupsuffix", Text, "TEXT", NO_BACKUP, "How backups are named"),
+    def(Advanced, "backuploc", Text, "WHERE", Later(&["central"]), "Where backups go").also(&["backuplocation"]),
+    def(Advanced, "backupdir", Text, "DIR", Works, "Where the versions of this end lie [default: backup in the state directory]"),
+    def(Advanced, "backupprefix", Text, "TEXT", Works, "What stands before the name of a version [default: .bak.$VERSION.]"),
+    def(Advanced, "backupsuffix", Text, "TEXT", Works, "What stands behind it"),
     def(Advanced, "backups", Bool, "", FALSE_ONLY, "Keep backups of everything"),
-    def(Advanced, "maxbackups", Int, "N", NO_BACKUP, "How many backups are kept").also(&["backupversions", "mirrorversions"]),
+    def(Advanced, "maxbackups", Int, "N", Works, "How many versions of each path are kept [default: 2]").also(&["backupversions", "mirrorversions"]),
     def(Advanced, "copyonconflict", Bool, "", FALSE_ONLY, "Keep a copy of the losing side"),
     def(Advanced, "dontchmod", Bool, "", FALSE_ONLY, "Never use chmod"),
     def(Advanced, "ignorearchives", Bool, "", FALSE_ONLY, "Forget what is known and start as at a first pass"),

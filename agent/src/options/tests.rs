@@ -120,7 +120,7 @@ fn what_this_version_does_not_do_is_refused_and_its_default_is_not() {
         ("follow", "Name x"),
         ("ignorecase", "true"),
         ("xattrs", "true"),
-        ("backup", "Name *"),
+        ("backupcurr", "Name *"),
         ("merge", "Name * -> m"),
         ("channels", "2"),
     ] {

@@ -19,6 +19,7 @@ mod recover;
 mod restless;
 pub mod scan;
 mod tally;
+mod versions;
 
 pub use busy::{Busy, Held};
 pub use findings::{Problem, Severity};

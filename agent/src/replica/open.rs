@@ -6,6 +6,7 @@ use super::gone::Gone;
 use super::owners::Accounts;
 use super::restless::Restless;
 use super::tally::Tally;
+use super::versions::Versions;
 use crate::archive::{Archive, ArchiveError, Durable, Opened, RootIdentity};
 use crate::core::entry::Digest;
 use crate::core::filter::{Filter, FilterError, PathSet};
@@ -68,6 +69,8 @@ pub struct Replica {
     pub options: ReplicaOptions,
     /// Directories whose children are not looked at again once they are known.
     pub(super) immutable: PathSet,
+    /// Of which paths old versions are kept.
+    pub(super) versions: Versions,
     /// What a scan leaves out.
     pub filter: Filter,
     /// Where vfsync's own state lies in the tree, if it does.
@@ -148,6 +151,7 @@ impl Replica {
             RelPath::new(below.as_os_str().as_bytes()).ok()
         });
         let filter = filter.without(own.as_ref());
+        let versions = Versions::new(&options.backup, state, &canonical)?;
         let immutable = PathSet::new(&options.immutable, &options.immutable_not, false)?;
         let recovering = opened != Opened::Existing { clean: true };
         Ok(Replica {
@@ -158,6 +162,7 @@ impl Replica {
             capabilities,
             options,
             immutable,
+            versions,
             filter,
             own,
             committer,

@@ -283,19 +283,28 @@ fn attributes(result: &mut Entry, local: &Entry, remote: &Entry, policy: &Policy
     Some(())
 }
 
-/// An option was widened since the versions were made: the side whose file is newer by mtime wins what was never
-/// compared, and the same on both sides.
+/// An option was widened since the versions were made. What one side vouches for, the other takes: it came to this
+/// version over a link that left it out. What neither vouches for was never compared: the side whose file is newer by
+/// mtime wins, and where both are of the same time what grants less, the same on both sides.
 fn never_compared(result: &mut Entry, local: &Entry, remote: &Entry, policy: &Policy, common: AttributeMask) {
     let wanted = policy.mask;
     if wanted == common || !(local.content.is_live() && remote.content.is_live()) {
         return;
     }
-    if remote.mtime > local.mtime {
-        result.attributes = local.attributes.overlaid(&remote.attributes, wanted);
-    }
-    if remote.mtime != local.mtime || local.attributes.equal_under(&remote.attributes, wanted) {
-        result.vouched = wanted;
-    }
+    let theirs = remote.vouched.and(wanted).without(local.vouched);
+    result.attributes = local.attributes.overlaid(&remote.attributes, theirs);
+    let nobodys = wanted.without(local.vouched).without(remote.vouched);
+    let decided = match later(local.mtime, remote.mtime) {
+        Some(Side::Local) => local.attributes,
+        Some(Side::Remote) => remote.attributes,
+        None => Attributes {
+            mode: local.attributes.mode & remote.attributes.mode,
+            uid: local.attributes.uid.min(remote.attributes.uid),
+            gid: local.attributes.gid.min(remote.attributes.gid),
+        },
+    };
+    result.attributes = result.attributes.overlaid(&decided, nobodys);
+    result.vouched = wanted;
 }
 
 fn mtime(result: &mut Entry, local: &Entry, remote: &Entry, policy: &Policy, taken: bool) {

@@ -346,6 +346,28 @@ fn a_wider_mask_is_settled_by_the_newer_file_on_both_sides() {
 }
 
 #[test]
+fn a_wider_mask_brings_over_what_one_side_alone_vouches_for() {
+    let bare = Policy { times: true, ..Policy::plain(AttributeMask { mode: 0, owner: false, group: false }) };
+    // B took the file over a link without modes, and has its own; the mtimes are the same.
+    let a = base();
+    let (a, b, _) = exchange(&a, &None, &bare);
+    let mut b = b.unwrap();
+    b.attributes.mode = 0o755;
+    let (x, y, conflict) = exchange(&a, &Some(b.clone()), &policy());
+    assert!(!conflict);
+    assert_eq!((shown(&x), shown(&y)), (shown(&a), shown(&a)), "what A made, and meant, goes over");
+    // What nobody vouches for: what grants less.
+    let (mut one, mut other) = (b.clone(), b);
+    other.attributes.mode = 0o640;
+    one.vouched = AttributeMask { mode: 0, owner: false, group: false };
+    other.vouched = one.vouched;
+    let (x, y, conflict) = exchange(&Some(one), &Some(other), &policy());
+    assert!(!conflict);
+    let mode = |entry: Option<Entry>| entry.unwrap().attributes.mode;
+    assert_eq!((mode(x), mode(y)), (0o640, 0o640));
+}
+
+#[test]
 fn what_is_forbidden_is_refused_with_its_option() {
     let forbid = |f| Policy { forbidden: f, ..policy() };
     let mut gone = base();

@@ -191,6 +191,7 @@ impl Doer<'_> {
             return Ok(());
         }
         let (dir, name) = self.dir_of(path).map_err(fail)?;
+        self.keep_version(&dir, &name, path).map_err(fail)?;
         let committer = &self.applier.replica.committer;
         match (record.entry.content.is_dir(), Self::expected(record)) {
             (true, _) => {

@@ -389,14 +389,26 @@ impl<'a> Doer<'a> {
     fn publish(&mut self, work: &mut Work, ready: Vec<Ready>) {
         let doer = &*self;
         let committer = &doer.replica().committer;
-        let published = doer.each(ready, |Ready { step, staged, refused, .. }| {
+        let published = doer.each(ready, |Ready { step, dir, staged, refused }| {
             let published = match step.local.as_ref().and_then(Self::expected) {
-                None => committer.create(staged),
-                Some(expected) => committer.replace(staged, &expected, doer.applier.writers()),
+                None => Ok(committer.create(staged)),
+                Some(expected) => match step.incoming.path().name() {
+                    Some(name) => doer
+                        .keep_version(&dir, &name, step.incoming.path())
+                        .map(|()| committer.replace(staged, &expected, doer.applier.writers())),
+                    None => Err("the root stays as it is".to_owned()),
+                },
             };
             (step, refused, published)
         });
         for (step, refused, published) in published {
+            let published = match published {
+                Ok(published) => published,
+                Err(why) => {
+                    self.give_up(work, step.incoming, step.local, why);
+                    continue;
+                }
+            };
             match published {
                 Ok(mut published) => {
                     self.displaced.extend(published.displaced.take());
@@ -447,6 +459,9 @@ impl<'a> Doer<'a> {
         let Some(expected) = step.local.as_ref().and_then(Self::expected) else {
             return self.stale(work, step.incoming, "it was not looked at yet".to_owned());
         };
+        if let Err(why) = self.keep_version(&dir, &name, step.incoming.path()) {
+            return self.give_up(work, step.incoming, step.local, why);
+        }
         match self.replica().committer.remove(&dir, &name, &expected, self.applier.writers()) {
             Ok(mut removed) => {
                 self.displaced.extend(removed.displaced.take());
@@ -457,6 +472,12 @@ impl<'a> Doer<'a> {
             }
             Err(error) => self.failed(work, step.incoming, step.local, &error),
         }
+    }
+
+    /// Keeps the version that is about to go, if that is wanted.
+    pub(super) fn keep_version(&self, dir: &Dir, name: &Name, path: &RelPath) -> Result<(), String> {
+        let kept = self.replica().versions.keep(dir, name, path);
+        kept.map_err(|e| format!("cannot keep a backup of it, so it stays: {e}"))
     }
 
     pub(super) fn tombstone(&self, entry: Entry, remote: &Entry, remainder: bool) -> Record {
