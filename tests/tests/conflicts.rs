@@ -179,7 +179,8 @@ over_both_links! {
         let mut live = pair.live();
         live.carries();
         assert_eq!(pair.first.text("f"), "yours, and longer");
-        pair.vfsync().arg("conflicts").run().code(0);
+        // What stands in the tree is recorded a moment later.
+        wait_for("no conflict", || (pair.vfsync().arg("conflicts").run().code == Some(0)).then_some(()));
         live.interrupt();
     }
 
@@ -187,6 +188,8 @@ over_both_links! {
         with_a_conflict(pair);
         let mut live = Live::of_unequal(pair);
         for (keep, content) in [("remote", "yours, and longer"), ("local", "mine again")] {
+            // Not before it owns the archives: a command that asked for them would have them first.
+            live.prints("conflict");
             let listed = || pair.vfsync().args(["conflicts", "--json"]).run().events("conflict");
             wait_for("the conflict", || (!listed().is_empty()).then_some(()));
             let path = pair.first.path("f");

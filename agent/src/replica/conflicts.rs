@@ -158,10 +158,12 @@ fn keep_ours(
     }
     let mut paths: BTreeSet<RelPath> = theirs.keys().cloned().collect();
     paths.insert(at.clone());
-    // Of a directory everything that stands is the winner, also what the peer has never offered.
+    // Of a directory everything that stands is the winner, also what the peer has never offered; and of one that is gone,
+    // every tombstone: the peer takes it away as a whole, and needs all of them together.
+    let is_gone = !snapshot.get(at)?.is_some_and(|record| record.entry.content.is_dir());
     for row in snapshot.below(at)? {
         let (path, record) = row?;
-        if record.entry.content.is_live() {
+        if is_gone || record.entry.content.is_live() {
             paths.insert(path);
         }
     }
