@@ -601,15 +601,8 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Returns how many worlds are tried: few in every run of the tests, as many as `PROPTEST_CASES` says in a long one.
-fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(500)
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
-
-    /// `PROPTEST_CASES=1000000` makes it a long run.
+    /// With `PROPTEST_CASES=1000000` in the environment it is a long run.
     #[test]
     fn many_replicas_come_to_rest_without_loss_or_false_conflict(
         n in 2usize..=6,
