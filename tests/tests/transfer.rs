@@ -1,7 +1,7 @@
 //! How content gets to the other side: what has to be sent, and what is there already.
 
 use serde_json::Value;
-use vfsync_tests::{Outcome, assert_same, over_both_links, terminal::Terminal};
+use vfsync_tests::{Outcome, assert_same, over_both_links, terminal::Terminal, wait_for};
 
 /// Bytes that nothing makes smaller, the same each time.
 fn noise(seed: u64, length: usize) -> Vec<u8> {
@@ -212,4 +212,44 @@ fn a_terminal_shows_how_far_it_has_come_and_nothing_else_does() {
     let mut terminal = Terminal::start(sync().arg("-terse"));
     terminal.shows("f");
     assert!(!terminal.end().code(0).stdout.contains("of 1 files"));
+}
+
+/// Returns how many bytes a process has written to files that have no name.
+fn unnamed(pid: i32) -> u64 {
+    let Ok(fds) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
+    let lengths = fds.filter_map(|fd| {
+        let fd = fd.ok()?.path();
+        let is_unnamed = std::fs::read_link(&fd).ok()?.to_string_lossy().ends_with("(deleted)");
+        is_unnamed.then(|| std::fs::metadata(&fd).map_or(0, |meta| meta.len()))
+    });
+    lengths.max().unwrap_or(0)
+}
+
+#[test]
+fn what_had_come_of_a_large_file_is_not_sent_again() {
+    let pair = vfsync_tests::Pair::over_ssh();
+    let content = noise(19, 20_000_000);
+    pair.first.file("d/f", &content).file("other", "");
+    let partials = || {
+        let names = std::fs::read_dir(pair.second.path("d")).into_iter().flatten();
+        names.filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().contains(".part.")).count()
+    };
+    let mut pass = pair.sync().args(["-bwlimit", "4M"]).start();
+    wait_for("half of it", || {
+        let far = pair.far_ends();
+        far.iter().any(|&pid| unnamed(pid) > 8_000_000).then_some(())
+    });
+    pass.kill();
+    wait_for("what has come to be kept", || (partials() == 1).then_some(()));
+    assert!(!pair.second.has("d/f"), "nothing partial has its name");
+    wait_for("the far end to end", || pair.far_ends().is_empty().then_some(()));
+    let sent = bytes(&pair.sync().arg("--json").run());
+    assert!(sent < 13_000_000, "{sent} bytes");
+    assert!(pair.second.read("d/f") == content);
+    assert_eq!(partials(), 0);
+    // One that nobody comes back for does not keep a directory that goes.
+    pair.second.file("d/.vfsync.part.00112233445566778899aabbccddeeff", "old");
+    pair.first.remove("d");
+    pair.sync().run().code(0);
+    assert!(!pair.second.has("d"));
 }

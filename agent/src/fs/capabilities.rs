@@ -101,6 +101,11 @@ impl FileSystem {
         }
     }
 
+    /// Returns whether two files can share blocks on it.
+    pub fn shares_blocks(self) -> bool {
+        matches!(self, FileSystem::Local("xfs" | "btrfs" | "bcachefs"))
+    }
+
     /// Returns whether only this kernel changes files on it, so that what the kernel says of them is the truth.
     pub fn is_local(self) -> bool {
         match self {

@@ -33,7 +33,7 @@ use crate::core::path::RelPath;
 use crate::core::reconcile::{Policy, Side};
 use crate::core::version::{ReplicaId, Sequence};
 use crate::replica::Replica;
-use crate::wire::{Action, Message, OfferNumber, encode_message};
+use crate::wire::{Action, Message, OfferNumber, Verdict, encode_in_frames};
 use bytes::Bytes;
 use credit::{Closed, Credit};
 use open_set::OpenSet;
@@ -167,7 +167,7 @@ impl Idle {
 impl Shared {
     /// Sends a message. Blocks while the connection is slow.
     pub(crate) fn send(&self, message: &Message) -> Result<(), Closed> {
-        self.send_frame(encode_message(message))
+        encode_in_frames(message).into_iter().try_for_each(|frame| self.send_frame(frame))
     }
 
     pub(crate) fn send_frame(&self, frame: Bytes) -> Result<(), Closed> {
@@ -176,7 +176,10 @@ impl Shared {
 
     /// Sends a message from a task.
     pub(crate) async fn send_async(&self, message: &Message) -> Result<(), Closed> {
-        self.out.send(encode_message(message)).await.map_err(|_| Closed)
+        for frame in encode_in_frames(message) {
+            self.out.send(frame).await.map_err(|_| Closed)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn tell(&self, event: Event) {
@@ -268,7 +271,7 @@ impl Shared {
     }
 
     /// Takes the answer to an offer of ours, and tells what it means.
-    pub(crate) fn answered(&self, number: OfferNumber, verdict: crate::wire::Verdict) {
+    pub(crate) fn answered(&self, number: OfferNumber, verdict: Verdict) {
         let sent = self.sent.lock().expect("no thread panics with this locked").remove(&number);
         if let Some(bytes) = sent.as_ref().and_then(|sent| sent.inline) {
             self.replica.tally.finish(1, bytes);

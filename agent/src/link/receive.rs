@@ -156,7 +156,24 @@ impl Receiver {
     /// Deals with what comes until the session ends. Blocks.
     ///
     /// What has come meanwhile is put into the tree together: waiting for the disk is what takes the time.
-    pub(super) fn run(mut self, mut tasks: mpsc::UnboundedReceiver<Task>) -> Result<(), ReceiveError> {
+    pub(super) fn run(mut self, tasks: mpsc::UnboundedReceiver<Task>) -> Result<(), ReceiveError> {
+        let ended = self.deal_with(tasks);
+        // Whatever ended it: what had come is of use the next time.
+        for Waiting { incoming, transfer, .. } in std::mem::take(&mut self.wanted).into_values() {
+            if let Some(Ok(transfer)) = transfer {
+                transfer.keep(&incoming);
+            }
+        }
+        ended
+    }
+
+    fn discard_partial(&self, incoming: &Incoming) {
+        if incoming.may_be_kept() {
+            self.shared.replica.discard_partial(incoming.path());
+        }
+    }
+
+    fn deal_with(&mut self, mut tasks: mpsc::UnboundedReceiver<Task>) -> Result<(), ReceiveError> {
         while let Some(task) = tasks.blocking_recv() {
             let mut dealt = 1;
             self.deal(task)?;
@@ -213,8 +230,8 @@ impl Receiver {
                 self.give_data(bytes.len() as u64 + FRAME_COST)?;
             }
             Task::Copy { number, from, length } => {
-                let root = self.shared.replica.dir.clone();
-                self.receive(number, length, |transfer, path| transfer.copy(&root, path, from, length));
+                let replica = self.shared.replica.clone();
+                self.receive(number, length, |transfer, of| transfer.copy(&replica, of, from, length));
                 self.give_data(FRAME_COST)?;
             }
             Task::Zeros { number, length } => {
@@ -248,12 +265,12 @@ impl Receiver {
         &mut self,
         number: OfferNumber,
         bytes: u64,
-        add: impl FnOnce(&mut Transfer, &RelPath) -> Result<(), String>,
+        add: impl FnOnce(&mut Transfer, &Incoming) -> Result<(), String>,
     ) {
         let Some(Waiting { incoming, transfer, .. }) = self.wanted.get_mut(&number) else { return };
         let under_way = transfer.get_or_insert_with(|| self.applier.transfer(incoming));
         if let Ok(open) = under_way
-            && let Err(why) = add(open, incoming.path())
+            && let Err(why) = add(open, incoming)
         {
             *transfer = Some(Err(why));
         }
@@ -485,7 +502,8 @@ impl Receiver {
             self.sorter.place(incoming.path(), incoming.is_new(), size)
         });
         let mut wants = Vec::new();
-        for incoming in wanted {
+        for mut incoming in wanted {
+            incoming.note_partial(&self.shared.replica);
             let offer = incoming.number;
             let as_delta = incoming.has_basis();
             if as_delta {
@@ -544,11 +562,15 @@ impl Receiver {
             },
         };
         match result {
-            Ok(staged) => self.arrived.push(incoming.with_staged(staged)),
+            Ok(staged) => {
+                self.discard_partial(&incoming);
+                self.arrived.push(incoming.with_staged(staged));
+            }
             Err(why) if as_delta && complete => {
                 // What stands here changed, or cannot be read: without it.
                 tracing::debug!(path = %incoming.path(), why, "a recipe did not come out: the whole file is asked for");
                 incoming.forget_basis();
+                self.discard_partial(&incoming);
                 self.shared.idle.receiving.fetch_sub(1, Ordering::SeqCst);
                 // The cost is held back already.
                 let withheld = self.withheld;
@@ -576,15 +598,13 @@ fn in_order(offers: &mut [Incoming]) {
     offers.sort_by_key(|incoming| parts.get(&incoming.number).copied());
 }
 
-/// Cuts the old states of changed large files, and asks for recipes over them. Blocks.
+/// Cuts what stands in place of changed large files, and asks for recipes over that. Blocks.
 pub(super) fn sign(
     shared: &Shared,
     mut wanted: mpsc::UnboundedReceiver<(OfferNumber, RelPath)>,
 ) -> Result<(), Closed> {
     while let Some((offer, path)) = wanted.blocking_recv() {
-        let file = path.split().and_then(|(parent, name)| {
-            shared.replica.dir.open_dir(&parent).and_then(|dir| dir.open_file(&name)).ok()
-        });
+        let file = shared.replica.basis(&path).ok();
         // Whatever is wrong with it: then without it.
         let basis = file.and_then(|file| delta::basis(&file).ok().flatten());
         shared.send(&Message::Want(vec![Want { offer, basis }]))?;

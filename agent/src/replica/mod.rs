@@ -15,6 +15,7 @@ mod gone;
 mod open;
 pub mod owners;
 mod ownership;
+pub mod partial;
 mod recover;
 mod restless;
 pub mod scan;

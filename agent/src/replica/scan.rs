@@ -423,6 +423,7 @@ impl<'a> Walk<'a> {
                 return self.problem(&path, Severity::Failed, format!("cannot list the directory: {e}"));
             }
         };
+        self.replica.expire_partials(&dir, &listing.reserved);
         for name in &listing.unusable {
             let why = format!("holds a name that vfsync cannot handle: {}", name.escape_ascii());
             self.problem(&path, Severity::Skipped, why);

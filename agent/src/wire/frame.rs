@@ -53,6 +53,19 @@ pub fn encode_message(message: &Message) -> Bytes {
     Bytes::from(body.expect("serialising plain data into memory does not fail"))
 }
 
+/// Encodes a message; a list that is too long for one frame in as many as it takes. The peer refuses a longer frame and
+/// ends the session, and would do so again the next time.
+pub fn encode_in_frames(message: &Message) -> Vec<Bytes> {
+    let whole = encode_message(message);
+    if whole.len() <= MAX_FRAME {
+        return vec![whole];
+    }
+    match message.halves() {
+        Some(halves) => halves.iter().flat_map(encode_in_frames).collect(),
+        None => vec![whole],
+    }
+}
+
 /// Encodes a piece of content.
 pub fn encode_data(offer: OfferNumber, data: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(9 + data.len());

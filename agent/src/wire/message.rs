@@ -269,3 +269,23 @@ pub enum Message {
     /// conflict that you know.
     Resolve(Vec<RelPath>),
 }
+
+impl Message {
+    /// Returns the two halves of a list that says the same when it comes in parts; `None`: it is no such list, or cannot
+    /// be halved.
+    pub(super) fn halves(&self) -> Option<[Message; 2]> {
+        fn cut<T: Clone>(list: &[T], message: fn(Vec<T>) -> Message) -> Option<[Message; 2]> {
+            let (first, second) = list.split_at(list.len() / 2);
+            (!first.is_empty()).then(|| [message(first.to_vec()), message(second.to_vec())])
+        }
+        match self {
+            Message::Again(paths) => cut(paths, Message::Again),
+            Message::Verdicts(verdicts) => cut(verdicts, Message::Verdicts),
+            Message::Want(wants) => cut(wants, Message::Want),
+            Message::Problems(problems) => cut(problems, Message::Problems),
+            Message::Resolve(paths) => cut(paths, Message::Resolve),
+            // Offers are cut to size where they are made, the others are short.
+            _ => None,
+        }
+    }
+}

@@ -10,7 +10,7 @@ mod message;
 pub use compressed::compress;
 pub use frame::{
     COARSEST_CHUNKS, FINEST_CHUNKS, Frame, MAX_CHUNKS, MAX_FRAME, WireError, decode, encode_data,
-    encode_message, is_content,
+    encode_in_frames, encode_message, is_content,
 };
 pub use message::{
     Action, Basis, Batch, Capability, Chunk, Hello, Message, Offer, OfferNumber, Owners, Start, Verdict,

@@ -54,6 +54,49 @@ fn what_makes_no_sense_is_refused() {
     assert!(decode(Bytes::from_static(&[1, 1, 2])).is_err());
 }
 
+/// A peer with 100,000 conflicts could never be synchronised again: the list of them was one frame, and too long a one.
+#[test]
+fn long_lists_go_in_several_frames_and_nothing_of_them_is_lost() {
+    let paths: Vec<_> = (0..3000)
+        .map(|n| RelPath::new(format!("{}/{n}", "d".repeat(240)).repeat(16).as_bytes()).unwrap())
+        .collect();
+    let lists = [
+        Message::Again(paths.iter().map(|path| (path.clone(), true)).collect()),
+        Message::Verdicts(
+            paths
+                .iter()
+                .zip(0..)
+                .map(|(path, n)| (OfferNumber(n), Verdict::Failed(path.to_string())))
+                .collect(),
+        ),
+        Message::Problems(paths.iter().map(|path| (path.clone(), true, path.to_string())).collect()),
+        Message::Resolve(paths.clone()),
+    ];
+    for list in lists {
+        let frames = encode_in_frames(&list);
+        assert!(frames.len() > 1 && frames.iter().all(|frame| frame.len() <= MAX_FRAME));
+        let mut came = Vec::new();
+        for frame in frames {
+            match (decode(frame).unwrap(), &list) {
+                (Frame::Message(Message::Again(some)), Message::Again(_)) => {
+                    came.extend(some.into_iter().map(|(path, _)| path));
+                }
+                (Frame::Message(Message::Verdicts(some)), Message::Verdicts(_)) => {
+                    came.extend(some.into_iter().map(|(number, _)| paths[number.0 as usize].clone()));
+                }
+                (Frame::Message(Message::Problems(some)), Message::Problems(_)) => {
+                    came.extend(some.into_iter().map(|(path, _, _)| path));
+                }
+                (Frame::Message(Message::Resolve(some)), Message::Resolve(_)) => came.extend(some),
+                (other, _) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(came, paths);
+    }
+    let short = Message::Resolve(Vec::new());
+    assert_eq!(encode_in_frames(&short), [encode_message(&short)]);
+}
+
 #[test]
 fn a_basis_is_checked() {
     let want = |average, chunks| {

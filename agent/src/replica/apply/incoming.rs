@@ -2,8 +2,8 @@
 
 use crate::core::entry::{Content, Digest, Entry};
 use crate::core::path::RelPath;
-use crate::fs::Dir;
-use crate::replica::commit::Staged;
+use crate::replica::commit::{BLOCK, Staged};
+use crate::replica::{Replica, partial};
 use crate::wire::{Offer, OfferNumber, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -35,6 +35,8 @@ pub struct Incoming {
     cost: u64,
     /// A large file stands here that it probably has much in common with.
     has_basis: bool,
+    /// A recipe did not come out.
+    as_a_whole: bool,
 }
 
 impl Incoming {
@@ -42,7 +44,17 @@ impl Incoming {
     pub fn new(number: OfferNumber, offer: Offer) -> Incoming {
         let cost = offer.cost();
         let (suspects, staged) = (Vec::new(), None);
-        Incoming { number, offer, staged, suspects, why: None, is_new: false, cost, has_basis: false }
+        Incoming {
+            number,
+            offer,
+            staged,
+            suspects,
+            why: None,
+            is_new: false,
+            cost,
+            has_basis: false,
+            as_a_whole: false,
+        }
     }
 
     /// Returns where it is.
@@ -91,12 +103,26 @@ impl Incoming {
             Content::File { size, .. } => size,
             Content::Deleted | Content::Dir | Content::Symlink { .. } => 0,
         };
-        self.has_basis = here.is_some_and(|here| size(here).min(size(self.entry())) >= SMALLEST_DELTA);
+        self.has_basis =
+            !self.as_a_whole && here.is_some_and(|here| size(here).min(size(self.entry())) >= SMALLEST_DELTA);
+    }
+
+    /// Notes whether something of the file had come before, for [`Incoming::has_basis`].
+    pub fn note_partial(&mut self, replica: &Replica) {
+        if self.may_be_kept() && !self.as_a_whole {
+            self.has_basis |= replica.has_partial(&self.offer.path);
+        }
+    }
+
+    /// Returns whether it is large enough that what had come of it is kept when the connection breaks.
+    pub fn may_be_kept(&self) -> bool {
+        matches!(self.offer.entry.content, Content::File { size, .. } if size >= partial::LEAST)
     }
 
     /// From now on the content is asked for as a whole.
     pub fn forget_basis(&mut self) {
         self.has_basis = false;
+        self.as_a_whole = true;
     }
 
     /// Adds the content that has come.
@@ -214,22 +240,45 @@ impl Transfer {
         Ok(())
     }
 
-    /// Appends bytes of what stands at the path.
+    /// Keeps what has come for when it is offered again, if that is worth it. Nothing of it is to be seen.
+    pub fn keep(self, of: &Incoming) {
+        let Some((_, at)) = of.path().split().filter(|_| self.written >= partial::LEAST) else { return };
+        if let Err(error) = self.staged.keep_as(&partial::name(&at)) {
+            tracing::debug!(path = %of.path(), why = super::words(&error), "what had come of it is not kept");
+        }
+    }
+
+    /// Appends bytes of what stands at the path, or of what had come before.
     ///
     /// # Errors
     /// When they cannot be read or written, or are more than was offered; in words for a person.
-    pub fn copy(&mut self, root: &Dir, path: &RelPath, mut from: u64, length: u64) -> Result<(), String> {
+    pub fn copy(&mut self, replica: &Replica, of: &Incoming, from: u64, length: u64) -> Result<(), String> {
         if length > self.size.saturating_sub(self.written) {
             return Err("the peer sent more than it offered".to_owned());
         }
         let unreadable = |e: io::Error| format!("cannot read what stands there: {e}");
         let file = match self.basis.take() {
             Some(file) => file,
-            None => {
-                let (parent, name) = path.split().ok_or_else(|| "the root is no file".to_owned())?;
-                root.open_dir(&parent).and_then(|dir| dir.open_file(&name)).map_err(unreadable)?
-            }
+            None => replica.basis(of.path()).map_err(unreadable)?,
         };
+        // Blocks can be shared from where both files come to the start of one.
+        let in_step = from % BLOCK == self.written % BLOCK;
+        let head = if in_step { (BLOCK - from % BLOCK) % BLOCK } else { length }.min(length);
+        self.copy_bytes(&file, from, head)?;
+        let start = self.written;
+        let cloned = self.staged.clone_next(&file, from + head, length - head);
+        if cloned > 0 {
+            // What is hashed is what is there now: the old file may have changed in the moment before.
+            self.hash_back(start, cloned).map_err(unreadable)?;
+            self.written += cloned;
+        }
+        self.copy_bytes(&file, from + head + cloned, length - head - cloned)?;
+        self.basis = Some(file);
+        Ok(())
+    }
+
+    /// Appends bytes of a file.
+    fn copy_bytes(&mut self, file: &File, mut from: u64, length: u64) -> Result<(), String> {
         let mut buffer = vec![0; length.min(COPIED) as usize];
         let mut left = length;
         while left > 0 {
@@ -242,10 +291,29 @@ impl Transfer {
                     left -= n as u64;
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(unreadable(e)),
+                Err(e) => return Err(format!("cannot read what stands there: {e}")),
             }
         }
-        self.basis = Some(file);
+        Ok(())
+    }
+
+    /// Hashes a part of what is prepared.
+    fn hash_back(&mut self, mut from: u64, length: u64) -> io::Result<()> {
+        let Some(file) = self.staged.file() else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let end = from + length;
+        let mut buffer = vec![0; length.min(COPIED) as usize];
+        while from < end {
+            let wanted = (end - from).min(COPIED) as usize;
+            match file.read_at(&mut buffer[..wanted], from) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => {
+                    self.hasher.update(&buffer[..n]);
+                    from += n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
         Ok(())
     }
 

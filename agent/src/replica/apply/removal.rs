@@ -134,9 +134,10 @@ impl Doer<'_> {
         while let Some(path) = todo.pop() {
             let unreadable = |e: std::io::Error| (path.clone(), format!("cannot look into {path}: {e}"));
             let dir = self.applier.replica.dir.open_dir(&path).map_err(unreadable)?;
-            let listing = dir.list().map_err(unreadable)?;
+            let mut listing = dir.list().map_err(unreadable)?;
+            listing.reserved = self.applier.replica.without_partials(&dir, listing.reserved);
             let mut stays = !listing.unusable.is_empty();
-            for listed in listing.entries {
+            for listed in std::mem::take(&mut listing.entries) {
                 let Ok(child) = path.join(&listed.name) else {
                     stays = true;
                     continue;

@@ -35,7 +35,7 @@ pub use error::CommitError;
 pub use held::{Expected, Writers};
 pub use leftover::{Leftover, LeftoverFate, LeftoverVerdict};
 pub use remove::Removed;
-pub use stage::Staged;
+pub use stage::{BLOCK, Staged};
 
 use crate::core::entry::Stamp;
 use crate::fs::{Capabilities, Dir, Meta, now};

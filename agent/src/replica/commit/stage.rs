@@ -4,7 +4,7 @@ use super::Committer;
 use super::attributes::{Refused, Wanted};
 use super::error::CommitError;
 use crate::core::path::Name;
-use crate::fs::{Dir, FileKind, Meta, WriterCheck, change, has_writer, temporary_name};
+use crate::fs::{Dir, FileKind, FileSystem, Meta, WriterCheck, change, has_writer, temporary_name};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
@@ -16,6 +16,10 @@ use std::time::Duration;
 /// sparse.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 const HOLE_MIN: usize = 4096;
+/// Where blocks can be shared, they begin at multiples of this, in bytes; where they are larger, the kernel copies.
+pub const BLOCK: u64 = 4096;
+/// Less is not worth the calls, in bytes.
+const CLONED_MIN: u64 = 256 << 10;
 /// How often and how long apart it is asked whether somebody writes to what came back.
 const ASK_TIMES: u32 = 20;
 const ASK_EVERY: Duration = Duration::from_millis(1);
@@ -156,6 +160,45 @@ impl Staged {
             What::File(file) => Some(file),
             What::Dir(_) | What::Symlink(_) => None,
         }
+    }
+
+    /// Makes the next bytes of a file share blocks with some of another, where the file system does that and both begin at
+    /// a block. Returns how many bytes it was; the rest has to be written.
+    pub fn clone_next(&mut self, source: &File, from: u64, length: u64) -> u64 {
+        let What::File(file) = &self.what else { return 0 };
+        let whole = length / BLOCK * BLOCK;
+        let aligned = from.is_multiple_of(BLOCK) && self.length.is_multiple_of(BLOCK);
+        if !aligned || whole < CLONED_MIN || !FileSystem::of(&self.dir).is_ok_and(FileSystem::shares_blocks) {
+            return 0;
+        }
+        let (mut at, mut to) = (from, self.length);
+        while at < from + whole {
+            let left = usize::try_from(from + whole - at).unwrap_or(usize::MAX);
+            match rustix::fs::copy_file_range(source, Some(&mut at), file, Some(&mut to), left) {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        if at > from {
+            self.length = to;
+            self.ends_in_hole = false;
+            self.seen = None;
+        }
+        at - from
+    }
+
+    /// Leaves what is written so far of a file under a reserved name, unless more of it is there already.
+    pub fn keep_as(mut self, name: &Name) -> Result<(), CommitError> {
+        let more = self.dir.stat(name).ok().flatten().is_some_and(|there| there.stamp.size >= self.length);
+        if more {
+            return Ok(());
+        }
+        let _ = change::unlink(&self.dir, name);
+        let reserved = self.reserved_name()?;
+        change::rename_noreplace(&self.dir, &reserved, &self.dir, name)
+            .map_err(|e| CommitError::io("keep", &self.dir, &self.target)(e))?;
+        self.forget_reserved_name();
+        Ok(())
     }
 
     /// Sets attributes, after the last byte is written. What is not allowed is no error, but reported.
