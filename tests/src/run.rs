@@ -26,9 +26,23 @@ impl Vfsync {
     pub(crate) fn new() -> Vfsync {
         let mut command = Command::new(binary::vfsync());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for variable in ["VFSYNC_LOG", "VFSYNC_CONFIG", "UNISON", "XDG_STATE_HOME", "SSH_AUTH_SOCK"] {
+        for variable in [
+            "VFSYNC_LOG",
+            "VFSYNC_CONFIG",
+            "UNISON",
+            "XDG_STATE_HOME",
+            "SSH_AUTH_SOCK",
+            "NO_COLOR",
+            "CLICOLOR",
+            "CLICOLOR_FORCE",
+            "NOTIFY_SOCKET",
+            "WATCHDOG_USEC",
+            "WATCHDOG_PID",
+        ] {
             command.env_remove(variable);
         }
+        // On a machine that builds by itself there is none, and without one nothing moves on a terminal.
+        command.env("TERM", "xterm");
         Vfsync { command, limit: 2 * LIMIT }
     }
 
