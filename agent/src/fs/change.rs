@@ -117,6 +117,11 @@ fn rename_onto_claim(from: &Dir, old: &Name, to: &Dir, new: &Name) -> Result<()>
     renamed
 }
 
+/// Renames within a directory, onto whatever but a directory stands at the new name.
+pub(crate) fn rename(dir: &Dir, old: &Name, new: &Name) -> Result<()> {
+    renameat_with(dir, old.as_bytes(), dir, new.as_bytes(), RenameFlags::empty())
+}
+
 /// Renames onto a new reserved name, of which it is enough that nobody else makes it.
 pub(crate) fn rename_aside(dir: &Dir, name: &Name, aside: &Name) -> Result<()> {
     match rename_noreplace_only(dir, name, dir, aside) {
