@@ -158,13 +158,19 @@ fn keep_ours(
     }
     let mut paths: BTreeSet<RelPath> = theirs.keys().cloned().collect();
     paths.insert(at.clone());
+    let here = snapshot.get(at)?;
+    let stands_here = here.is_some_and(|record| record.entry.content.is_dir());
+    let stands_there = theirs.get(at).is_some_and(|all| all.iter().all(|entry| entry.content.is_dir()));
+    // Two directories that differ in their attributes: what is in them is in no conflict by that.
+    let itself_alone = stands_here && stands_there;
     // Of a directory everything that stands is the winner, also what the peer has never offered; and of one that is gone,
     // every tombstone: the peer takes it away as a whole, and needs all of them together.
-    let is_gone = !snapshot.get(at)?.is_some_and(|record| record.entry.content.is_dir());
-    for row in snapshot.below(at)? {
-        let (path, record) = row?;
-        if is_gone || record.entry.content.is_live() {
-            paths.insert(path);
+    if !itself_alone {
+        for row in snapshot.below(at)? {
+            let (path, record) = row?;
+            if !stands_here || record.entry.content.is_live() {
+                paths.insert(path);
+            }
         }
     }
     let mut head = None;
@@ -191,8 +197,15 @@ fn keep_ours(
     }
     for &peer in peers {
         for row in snapshot.open(peer)? {
-            let (path, _) = row?;
-            if path.starts_with(at) {
+            let (path, open) = row?;
+            // What failed or is still to come has nothing to do with the conflict, and is asked for again. What waits for
+            // the resolution of a directory does.
+            let settled = match open.reason {
+                OpenReason::Conflict => true,
+                OpenReason::Pending => !itself_alone,
+                OpenReason::Failed(_) | OpenReason::Forbidden(_) => false,
+            };
+            if settled && path.starts_with(at) {
                 w.close_open(peer, &path)?;
             }
         }
@@ -255,19 +268,23 @@ impl Replica {
                 head.into_iter().for_each(|head| self.announce(head));
                 Ok(Resolution::Local)
             }
-            Keep::Remote => self.keep_theirs(at, &peers).map(|()| Resolution::Remote),
+            Keep::Remote => self.keep_theirs(at, &peers, &self.archive.read()?).map(|()| Resolution::Remote),
             Keep::Both => {
-                let aside = self.put_aside(at)?;
-                self.keep_theirs(at, &peers)?;
+                let (aside, as_put) = self.put_aside(at)?;
+                self.keep_theirs(at, &peers, &as_put)?;
                 Ok(Resolution::Both(aside))
             }
             Keep::Newer => unreachable!("it has become one of the others"),
         }
     }
 
-    /// Notes that a peer's state is to be kept.
-    fn keep_theirs(&self, at: &RelPath, peers: &[ReplicaId]) -> Result<(), ResolveError> {
-        let snapshot = self.archive.read()?;
+    /// Notes that a peer's state is to be kept, over what a snapshot says that stands here.
+    fn keep_theirs(
+        &self,
+        at: &RelPath,
+        peers: &[ReplicaId],
+        snapshot: &Snapshot,
+    ) -> Result<(), ResolveError> {
         let over = snapshot.head()?;
         self.archive.write(Durable::Yes, |w| {
             for &peer in peers {
@@ -295,14 +312,16 @@ impl Replica {
         Ok(head.is_some())
     }
 
-    /// Gives what stands at a path a second name beside it; a directory is renamed.
-    fn put_aside(&self, path: &RelPath) -> Result<RelPath, ResolveError> {
+    /// Gives what stands at a path a second name beside it; a directory is renamed. Returns that name, and the archive as it
+    /// was when it said of the path what has the second name now: what is newer has none, and is not decided about.
+    fn put_aside(&self, path: &RelPath) -> Result<(RelPath, Snapshot), ResolveError> {
         let fail = |why: String| ResolveError::Aside { path: path.clone(), why };
         let io = |e: std::io::Error| ResolveError::Aside { path: path.clone(), why: e.to_string() };
         let (parent, name) = path.split().ok_or_else(|| fail("it is the root".to_owned()))?;
         let dir = self.dir.open_dir(&parent).map_err(io)?;
         let record = self.archive.read()?.get(path)?.ok_or_else(|| fail("it is not there".to_owned()))?;
         let mut last = None;
+        let mut copied = record.entry.content.clone();
         for n in 1..=100 {
             let aside = second_name(&name, now(), n);
             let placed = match &record.entry.content {
@@ -320,7 +339,12 @@ impl Replica {
                     let read = read_file(&file, |piece| {
                         staged.write_all(piece).map_err(|e| std::io::Error::other(words(&e)))
                     });
-                    let meta = read.map_err(io)?.meta;
+                    let read = read.map_err(io)?;
+                    if read.changed {
+                        return Err(fail(WRITTEN.to_owned()));
+                    }
+                    let meta = read.meta;
+                    copied = Content::File { size: read.size, digest: read.digest };
                     let wanted = Wanted {
                         mode: Some(meta.attributes.mode),
                         uid: Some(meta.attributes.uid),
@@ -340,7 +364,17 @@ impl Replica {
                     let look = Look { recursive: true, written: true };
                     let dirty = BTreeMap::from([(path.clone(), look), (aside.clone(), look)]);
                     self.scan_dirty(&dirty).map_err(|e| fail(words(&e)))?;
-                    return Ok(aside);
+                    let snapshot = self.archive.read()?;
+                    let stands = snapshot.get(path)?.map(|record| record.entry.content);
+                    let is_it = match copied {
+                        // It has gone to the second name, and nothing has come since.
+                        Content::Dir => !stands.is_some_and(|content| content.is_live()),
+                        copied => stands == Some(copied),
+                    };
+                    if !is_it {
+                        return Err(fail(format!("{WRITTEN}. What it was before stands as {aside}")));
+                    }
+                    return Ok((aside, snapshot));
                 }
                 // The name is taken: the next one.
                 Err(error) => last = Some(words(&error)),
@@ -349,6 +383,9 @@ impl Replica {
         Err(fail(last.unwrap_or_else(|| "every name is taken".to_owned())))
     }
 }
+
+/// What is said of a file that does not hold still.
+const WRITTEN: &str = "somebody writes to it: try again when it is quiet";
 
 fn same_content(conflict: &Conflict) -> bool {
     match (&conflict.local, &conflict.remote) {
