@@ -11,7 +11,7 @@ use crate::core::version::{ReplicaId, Sequence};
 use redb::{Database, ReadableDatabase, ReadableTable};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 /// The version of the tables and of their encoding.
@@ -131,6 +131,8 @@ pub struct Archive {
     folder: PathBuf,
     /// The last sequence number of the last durable commit.
     durable: AtomicU64,
+    /// Whether what an owner that was killed left in the tree has been dealt with.
+    recovered: AtomicBool,
 }
 
 impl Archive {
@@ -169,6 +171,7 @@ impl Archive {
                 }
             }
         };
+        archive.recovered.store(opened == Opened::Existing { clean: true }, Ordering::SeqCst);
         fs::write(folder.join("owner"), format!("{}\n", std::process::id())).map_err(io(&folder))?;
         let shown = [root.as_os_str().as_encoded_bytes(), b"\n"].concat();
         fs::write(folder.join("root"), shown).map_err(io(&folder))?;
@@ -256,14 +259,23 @@ impl Archive {
         Ok(())
     }
 
-    /// Notes that the owner stopped in the orderly way, after a last durable commit.
+    /// Notes that nothing is left in the tree of what an owner that was killed was doing.
+    pub fn note_recovered(&self) {
+        self.recovered.store(true, Ordering::SeqCst);
+    }
+
+    /// Notes that the owner stopped in the orderly way, after a last durable commit; unless one before it did not, and what
+    /// that left in the tree has not been dealt with: the next owner has to.
     ///
     /// # Errors
     /// When the database or the file system fails.
     pub fn close(self) -> Result<(), ArchiveError> {
         self.write(Durable::Yes, |_| Ok(()))?;
-        let (folder, db) = (self.folder.clone(), self.db);
+        let (folder, db, recovered) = (self.folder, self.db, self.recovered.into_inner());
         db.close()?;
+        if !recovered {
+            return Ok(());
+        }
         fs::write(folder.join("clean"), b"").map_err(|source| ArchiveError::Io { path: folder, source })
     }
 }
@@ -345,7 +357,14 @@ fn open_checked(file: &Path, folder: &Path, root: &Path, clean: bool) -> Result<
     };
     transaction.commit()?;
     let interner = Arc::new(RwLock::new(interner));
-    let archive = Archive { db, replica, interner, folder: folder.to_owned(), durable: AtomicU64::new(0) };
+    let archive = Archive {
+        db,
+        replica,
+        interner,
+        folder: folder.to_owned(),
+        durable: AtomicU64::new(0),
+        recovered: AtomicBool::new(false),
+    };
     // What a file that has just been opened holds is on the disk.
     let head = archive.read()?.head()?;
     archive.durable.store(head.0, Ordering::SeqCst);

@@ -9,7 +9,7 @@ use super::{
 use crate::core::entry::{Content, Digest, Record};
 use crate::core::path::RelPath;
 use crate::core::version::{ReplicaId, Sequence};
-use redb::{ReadOnlyTable, ReadTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTableMetadata};
 use std::ops::Bound;
 use std::sync::{Arc, RwLock};
 
@@ -80,6 +80,11 @@ impl Snapshot {
     pub fn live(&self) -> Result<u64, ArchiveError> {
         let counted = self.meta.get("live")?.map(|v| v.value().to_vec());
         Ok(counted.and_then(|v| <[u8; 8]>::try_from(v).ok()).map_or(0, u64::from_be_bytes))
+    }
+
+    /// Returns how many paths have a record, tombstones included.
+    pub fn records(&self) -> Result<u64, ArchiveError> {
+        Ok(self.entries.len()?)
     }
 
     /// Returns the boot during which the last owner wrote; `None` in a new archive.

@@ -69,6 +69,11 @@ fn records_survive_a_restart_and_sequences_are_never_used_again() {
     put(&archive, &["a", "b"]);
     archive.write(Durable::Yes, |w| w.remove(&path("b"))).unwrap();
     let (id, before) = (archive.replica(), archive.read().unwrap().get(&path("a")).unwrap());
+    // The tree has not been looked at since the archive was made: the next owner has to.
+    archive.close().unwrap();
+    let (archive, opened) = open(state.path());
+    assert_eq!(opened, Opened::Existing { clean: false });
+    archive.note_recovered();
     archive.close().unwrap();
 
     let (archive, opened) = open(state.path());

@@ -2,10 +2,10 @@
 //! replica's next counter in the version of every register that changed.
 
 use super::Replica;
-use crate::archive::{ArchiveError, Durable, Writer};
+use crate::archive::{ArchiveError, Durable, Intent, Snapshot, Writer};
 use crate::core::entry::{AttributeMask, Attributes, Content, Entry, Record, Shown, Stamp, Timestamp};
 use crate::core::path::RelPath;
-use crate::core::version::Sequence;
+use crate::core::version::{Relation, Sequence};
 
 /// How bad a problem is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +80,19 @@ impl Replica {
         Ok(written)
     }
 
+    /// Forgets what the last owner was about to put into the tree, after a scan that has adopted what it found of it: what
+    /// appears there from now on is somebody's own, also if it has the same content.
+    pub(super) fn forget_intents(&self, before: &Snapshot) -> Result<(), ArchiveError> {
+        let left = before.intents()?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        self.archive.write(Durable::Later, |w| {
+            let free = left.iter().filter(|path| !self.busy.holds(path));
+            free.into_iter().try_for_each(|path| w.clear_intent(path))
+        })
+    }
+
     /// Writes findings in a transaction of the caller's.
     pub(super) fn write_each(
         &self,
@@ -131,7 +144,14 @@ fn write_finding(
         }
         What::Stands(seen) => {
             let shown = Shown { stamp: seen.stamp, mtime: seen.mtime, attributes: seen.attributes };
-            if let Some(intent) = w.intent(path)?.filter(|i| i.entry.content == seen.content) {
+            let adopts = |intent: &Intent| {
+                let newer = |old: &Record| {
+                    let relation = old.entry.content_lineage.relation(&intent.entry.content_lineage);
+                    relation == Relation::Newer
+                };
+                intent.entry.content == seen.content && !old.as_ref().is_some_and(newer)
+            };
+            if let Some(intent) = w.intent(path)?.filter(adopts) {
                 // What the last owner was about to put here is here: it is the peer's state, not an edit.
                 let sequence = w.next_sequence();
                 let record = Record {

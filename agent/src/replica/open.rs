@@ -7,7 +7,7 @@ use super::owners::Accounts;
 use super::restless::Restless;
 use super::tally::Tally;
 use super::versions::Versions;
-use crate::archive::{Archive, ArchiveError, Durable, Opened, RootIdentity};
+use crate::archive::{Archive, ArchiveError, Opened, RootIdentity};
 use crate::core::entry::Digest;
 use crate::core::filter::{Filter, FilterError, PathSet};
 use crate::core::guard::{ALWAYS_ALLOWED, MaxDelete, Spate};
@@ -137,7 +137,6 @@ impl Replica {
         let boot = boot_id();
         let same_boot = snapshot.boot()?.is_some_and(|b| b == boot);
         let head = watch::Sender::new(snapshot.head()?);
-        archive.write(Durable::Later, |w| w.set_boot(&boot))?;
         let committer = Committer::new(&archive.folder().join("backups"))
             .map_err(|source| OpenError::Io { path: archive.folder().to_owned(), source })?;
         match committer.expire_backups(now(), BACKUPS) {

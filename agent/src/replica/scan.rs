@@ -7,7 +7,7 @@
 
 use super::apply::dir_stamp;
 use super::findings::{Finding, Problem, Seen, Severity, What, Written};
-use super::open::identity;
+use super::open::{boot_id, identity};
 use super::restless::PutOff;
 use super::{OpenError, Replica};
 use crate::archive::{ArchiveError, Durable, Snapshot};
@@ -144,8 +144,14 @@ impl Replica {
             self.run(|walk, scope| walk.directory(scope, listing_root, RelPath::root()), true)?;
         report.again.extend(watch.end());
         let device = self.dir.self_stat().map_err(|source| self.root_error(source))?.stamp.dev;
-        if self.archive.read()?.device()? != Some(device) {
-            self.archive.write(Durable::Later, |w| w.set_device(device))?;
+        let snapshot = self.archive.read()?;
+        let boot = boot_id();
+        if snapshot.device()? != Some(device) || snapshot.boot()?.as_ref() != Some(&boot) {
+            // Only now: from here on device numbers in the archive are those of this boot.
+            self.archive.write(Durable::Later, |w| {
+                w.set_device(device)?;
+                w.set_boot(&boot)
+            })?;
         }
         Ok(report)
     }
@@ -268,8 +274,9 @@ impl Replica {
             result.map(|()| (looked, hashed))
         });
         let (looked, hashed) = result?;
-        if whole {
-            self.recovering.store(false, Ordering::Relaxed);
+        if whole && self.recovering.swap(false, Ordering::Relaxed) {
+            self.forget_intents(&snapshot)?;
+            self.archive.note_recovered();
         }
         report.looked = looked;
         report.hashed = hashed;

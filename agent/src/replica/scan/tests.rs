@@ -1,7 +1,9 @@
 //! Scans of real folders.
 
 use super::*;
+use crate::core::entry::{Attributes, Digest, Entry, Timestamp};
 use crate::core::filter::Filter;
+use crate::core::version::{ReplicaId, Sequence};
 use crate::options::ReplicaOptions;
 use std::fs;
 use std::path::PathBuf;
@@ -118,4 +120,56 @@ fn what_a_commit_deletes_meanwhile_does_not_alarm() {
     let halted = world.replica.scan_all().unwrap_err();
     assert!(matches!(halted, ScanError::Guard { .. }), "{halted}");
     assert!(world.has("10"));
+}
+
+/// Killed before it put an empty file there, and the peer deleted it since: the next empty file is somebody's own, and not
+/// the peer's old state, which the peer would have deleted once more.
+#[test]
+fn what_was_about_to_be_put_there_is_forgotten_when_it_was_not() {
+    let world = world();
+    world.file("other", "1");
+    let (content, theirs) =
+        (Content::File { size: 0, digest: Digest(*blake3::hash(b"").as_bytes()) }, ReplicaId(7));
+    let attributes = Attributes { mode: 0o644, uid: 0, gid: 0 };
+    let entry = Entry::new(content, attributes, Timestamp::default(), theirs, Sequence(5));
+    let intent = crate::archive::Intent { entry, from: Some(theirs) };
+    let noted = |w: &mut crate::archive::Writer<'_>| w.set_intent(&path("f"), &intent);
+    world.replica.archive.write(Durable::Yes, noted).unwrap();
+    world.replica.recovering.store(true, Ordering::Relaxed);
+    world.replica.scan_all().unwrap();
+    world.file("f", "");
+    world.replica.scan_all().unwrap();
+    let record = world.replica.archive.read().unwrap().get(&path("f")).unwrap().unwrap();
+    assert_eq!(record.entry.counter(theirs), 0, "it is taken for the peer's");
+    assert!(record.entry.counter(world.replica.id()) > 0);
+}
+
+/// A conflict of two directories' modes was ended, and what had failed below them was never asked for again.
+#[test]
+fn a_resolution_of_two_directories_says_nothing_of_what_is_in_them() {
+    let world = world();
+    world.file("d/f", "1");
+    world.replica.scan_all().unwrap();
+    let peer = ReplicaId(7);
+    let record = |at| world.replica.archive.read().unwrap().get(&path(at)).unwrap().unwrap();
+    let theirs = record("d").entry.bumped(peer, Sequence(5));
+    let open = |reason| crate::archive::Open { reason, recursive: false };
+    let failed = open(crate::archive::OpenReason::Failed("the disk was full".to_owned()));
+    let before = record("d/f");
+    world
+        .replica
+        .archive
+        .write(Durable::Yes, |w| {
+            w.set_open(peer, &path("d"), &open(crate::archive::OpenReason::Conflict))?;
+            let disputed = crate::archive::Disputed { theirs, at: path("d"), keep_theirs: None };
+            w.set_disputed(peer, &path("d"), &disputed)?;
+            w.set_open(peer, &path("d/failed"), &failed)?;
+            w.set_open(peer, &path("d/coming"), &open(crate::archive::OpenReason::Pending))
+        })
+        .unwrap();
+    assert!(world.replica.keep_ours(peer, &path("d")).unwrap());
+    let snapshot = world.replica.archive.read().unwrap();
+    let left: Vec<_> = snapshot.open(peer).unwrap().map(|row| row.unwrap().0).collect();
+    assert_eq!(left, [path("d/coming"), path("d/failed")]);
+    assert_eq!(record("d/f"), before, "it was in no conflict");
 }
