@@ -253,3 +253,27 @@ fn what_had_come_of_a_large_file_is_not_sent_again() {
     pair.sync().run().code(0);
     assert!(!pair.second.has("d"));
 }
+
+/// The directory was opened when the content began to come, and what came was put into it where it was by then: outside of
+/// the tree. Then it was missed in the tree, and deleted where it came from.
+#[test]
+fn a_file_does_not_follow_its_directory_out_of_the_tree() {
+    let pair = vfsync_tests::Pair::over_ssh();
+    pair.first.file("d/small", "1");
+    pair.sync().run().code(0);
+    let content = noise(23, 10_000_000);
+    pair.first.file("d/big", &content);
+    let pass = pair.sync().args(["-bwlimit", "4M"]).start();
+    wait_for("some of it", || {
+        let far = pair.far_ends();
+        far.iter().any(|&pid| unnamed(pid) > 2_000_000).then_some(())
+    });
+    let moved = pair.second.path("").with_file_name("moved");
+    std::fs::rename(pair.second.path("d"), &moved).unwrap();
+    std::fs::create_dir(pair.second.path("d")).unwrap();
+    pass.end();
+    pair.sync().run().code(0);
+    assert!(!moved.join("big").exists(), "it went to where its directory is now");
+    assert!(pair.first.read("d/big") == content);
+    assert_same(&pair.first, &pair.second);
+}

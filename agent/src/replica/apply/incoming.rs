@@ -223,16 +223,20 @@ impl Transfer {
         self.staged.write_all(bytes).map_err(|e| super::words(&e))
     }
 
-    /// Appends zeros, which take no space.
+    /// Appends zeros, which take no space, unless that is no longer wanted: one message can stand for so many that hashing
+    /// them takes years.
     ///
     /// # Errors
     /// When the disk does not take them, or they are more than was offered; in words for a person.
-    pub fn zeros(&mut self, length: u64) -> Result<(), String> {
+    pub fn zeros(&mut self, length: u64, is_over: &dyn Fn() -> bool) -> Result<(), String> {
         if length > self.size.saturating_sub(self.written) {
             return Err("the peer sent more than it offered".to_owned());
         }
         let mut left = length;
         while left > 0 {
+            if is_over() {
+                return Err("the session is over".to_owned());
+            }
             let piece = &ZEROS[..left.min(ZEROS.len() as u64) as usize];
             self.write(piece)?;
             left -= piece.len() as u64;
@@ -241,8 +245,12 @@ impl Transfer {
     }
 
     /// Keeps what has come for when it is offered again, if that is worth it. Nothing of it is to be seen.
-    pub fn keep(self, of: &Incoming) {
-        let Some((_, at)) = of.path().split().filter(|_| self.written >= partial::LEAST) else { return };
+    pub fn keep(self, replica: &Replica, of: &Incoming) {
+        let Some((parent, at)) = of.path().split().filter(|_| self.written >= partial::LEAST) else { return };
+        // A directory that was moved away meanwhile is none of ours.
+        if !replica.dir.open_dir(&parent).is_ok_and(|dir| self.staged.is_in(&dir)) {
+            return;
+        }
         if let Err(error) = self.staged.keep_as(&partial::name(&at)) {
             tracing::debug!(path = %of.path(), why = super::words(&error), "what had come of it is not kept");
         }

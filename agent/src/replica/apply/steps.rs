@@ -289,7 +289,14 @@ impl<'a> Doer<'a> {
         let wanted = self.wanted(&step);
         let committer = &self.replica().committer;
         let staged = match (&step.entry.content, step.incoming.staged.take()) {
-            (_, Some(staged)) => Ok(staged),
+            // Its directory was opened when the content began to come, and may be another one by now, even outside of the
+            // root: what is put there would be missed here, and deleted at the peer.
+            (_, Some(staged)) if staged.is_in(&dir) => Ok(staged),
+            (_, Some(_)) => Err(CommitError::Stale {
+                path: step.incoming.path().clone(),
+                found: None,
+                backups: Vec::new(),
+            }),
             (Content::Symlink { target }, None) => committer.stage_symlink(&dir, name, target),
             (_, None) => self.write_inline(&dir, name, &step),
         };

@@ -144,6 +144,12 @@ impl Staged {
         true
     }
 
+    /// Returns whether it is prepared in this very directory.
+    pub fn is_in(&self, dir: &Dir) -> bool {
+        let place = |dir: &Dir| dir.self_stat().map(|meta| (meta.stamp.dev, meta.stamp.ino));
+        matches!((place(&self.dir), place(dir)), (Ok(here), Ok(there)) if here == there)
+    }
+
     /// Brings a file that ends in a hole to its length.
     fn finish(&self) -> Result<(), CommitError> {
         match &self.what {
