@@ -11,6 +11,8 @@ use std::sync::{Arc, Weak};
 
 /// So many paths that the peer did not take are kept in mind.
 const MOST_REFUSED: usize = 10_000;
+/// A peer may say much; so many characters of a reason are kept.
+const LONGEST_REASON: usize = 1000;
 /// So many entries are counted that are still to be looked at.
 const MOST_COUNTED: usize = 100_000;
 
@@ -113,7 +115,7 @@ pub(super) fn note(shared: &Shared, path: &RelPath, verdict: &Verdict) {
             refused.remove(path);
         }
         Some(why) if refused.len() < MOST_REFUSED || refused.contains_key(path) => {
-            refused.insert(path.clone(), why);
+            refused.insert(path.clone(), why.chars().take(LONGEST_REASON).collect());
         }
         Some(_) => {}
     }

@@ -15,6 +15,8 @@ pub mod credit;
 mod delta;
 mod event;
 mod gauge;
+#[cfg(test)]
+mod hostile;
 mod offer;
 pub mod open_set;
 pub mod order;
@@ -66,7 +68,13 @@ pub(crate) struct Shared {
     pub numeric_ids: bool,
     /// Content that the receiver has elsewhere is copied there.
     pub copy_local: bool,
-    /// Decide and answer, but change nothing.
+    /// This end says what to do, and is told nothing.
+    pub dials: bool,
+    /// It has been said what to do. Before that no entry is taken.
+    pub started: AtomicBool,
+    /// The session is over: whoever works for it stops.
+    pub closed: AtomicBool,
+    /// Decide and answer, but change nothing. So it is until it has been said what to do.
     pub plan: AtomicBool,
     /// The position towards the peer was reached with the patterns and attributes of now.
     pub same_scope: bool,
@@ -109,27 +117,37 @@ pub(crate) const BATCH_COST: u64 = 512;
 /// one can make this end remember.
 const AGAIN_ONE_BY_ONE: usize = 100_000;
 
+/// The same, in bytes of all the paths together.
+const AGAIN_BYTES: usize = 32 << 20;
+
 /// Paths that are to be offered again: true with all below.
 #[derive(Debug, Default)]
 pub(crate) struct Again {
     paths: Mutex<BTreeMap<RelPath, bool>>,
+    /// The bytes of the paths, at least.
+    bytes: AtomicUsize,
     pub asked: Notify,
 }
 
 impl Again {
     pub(crate) fn ask(&self, paths: Vec<(RelPath, bool)>) {
         let mut asked = self.paths.lock().expect("no thread panics with this locked");
+        let come: usize = paths.iter().map(|(path, _)| path.as_bytes().len()).sum();
+        let bytes = self.bytes.fetch_add(come, Ordering::SeqCst) + come;
         for (path, recursive) in paths {
             *asked.entry(path).or_default() |= recursive;
         }
-        if asked.len() > AGAIN_ONE_BY_ONE {
+        if asked.len() > AGAIN_ONE_BY_ONE || bytes > AGAIN_BYTES {
             *asked = BTreeMap::from([(RelPath::root(), true)]);
+            self.bytes.store(0, Ordering::SeqCst);
         }
         self.asked.notify_one();
     }
 
     pub(crate) fn take(&self) -> BTreeMap<RelPath, bool> {
-        std::mem::take(&mut *self.paths.lock().expect("no thread panics with this locked"))
+        let mut paths = self.paths.lock().expect("no thread panics with this locked");
+        self.bytes.store(0, Ordering::SeqCst);
+        std::mem::take(&mut *paths)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -233,6 +251,11 @@ impl Shared {
             || self.filter.ignores_at_or_above(path)
     }
 
+    /// Returns whether the session is over.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn is_plan(&self) -> bool {
         self.plan.load(Ordering::Relaxed)
     }
@@ -266,6 +289,7 @@ impl Shared {
 
     /// Ends the waiting of every thread of this end.
     pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
         self.offer_credit.close();
         self.data_credit.close();
     }

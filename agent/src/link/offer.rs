@@ -47,10 +47,15 @@ pub(super) struct Offerer {
     pub(super) planned: Option<(Snapshot, Sequence, Sequence)>,
 }
 
+/// So many offers may wait for an answer whatever the archive holds.
+const UNANSWERED: u64 = 200_000;
+
 /// Why offering ended.
 pub(super) enum OfferError {
     Closed,
     Archive(ArchiveError),
+    /// The peer takes offers, and does not answer them.
+    Unanswered,
 }
 
 impl From<Closed> for OfferError {
@@ -243,7 +248,15 @@ impl Offerer {
         }
         let sequence = record.sequence;
         let sent = Sent { path: offer.path.clone(), entry: offer.entry.clone(), inline, sequence };
-        shared.sent.lock().expect("no thread panics with this locked").insert(OfferNumber(self.next), sent);
+        let unanswered = {
+            let mut all = shared.sent.lock().expect("no thread panics with this locked");
+            all.insert(OfferNumber(self.next), sent);
+            all.len() as u64
+        };
+        // Of a directory that goes every path waits for the last: there can be as many as there are records.
+        if unanswered > UNANSWERED && unanswered > shared.replica.archive.read()?.records()? {
+            return Err(OfferError::Unanswered);
+        }
         self.next += 1;
         frame.size += cost;
         frame.offers.push(offer);

@@ -31,6 +31,8 @@ pub(super) const DELTAS: usize = 4;
 /// How often an offer is decided about anew because the path had changed on the disk.
 const TRIES: u32 = 4;
 /// So many conflicts the peer may ask to be ended at once.
+/// So many contents may be on their way at a time.
+const OPEN_TRANSFERS: usize = 64;
 pub(super) const MOST_RESOLVED: usize = 100_000;
 /// How often the peer is asked for one resolution: what it is asked for may have changed under it.
 const ASKED: u32 = 3;
@@ -102,6 +104,8 @@ pub(super) struct Receiver {
     signer: mpsc::UnboundedSender<(OfferNumber, RelPath)>,
     /// For which offers recipes are asked for, also if nobody waits for them any more: until the sender is done with them.
     deltas: HashSet<OfferNumber>,
+    /// How many contents are on their way.
+    open_transfers: usize,
     /// Conflicts that the peer asks to be ended with what stands here, and that are not known here yet.
     resolutions: Vec<RelPath>,
     /// How often the peer was asked for the resolution of a conflict.
@@ -146,6 +150,7 @@ impl Receiver {
             to_sign: VecDeque::new(),
             signer,
             deltas: HashSet::new(),
+            open_transfers: 0,
             resolutions: Vec::new(),
             asked: HashMap::new(),
             given_offers,
@@ -161,7 +166,7 @@ impl Receiver {
         // Whatever ended it: what had come is of use the next time.
         for Waiting { incoming, transfer, .. } in std::mem::take(&mut self.wanted).into_values() {
             if let Some(Ok(transfer)) = transfer {
-                transfer.keep(&incoming);
+                transfer.keep(&self.shared.replica, &incoming);
             }
         }
         ended
@@ -235,7 +240,8 @@ impl Receiver {
                 self.give_data(FRAME_COST)?;
             }
             Task::Zeros { number, length } => {
-                self.receive(number, length, |transfer, _| transfer.zeros(length));
+                let shared = self.shared.clone();
+                self.receive(number, length, |transfer, _| transfer.zeros(length, &|| shared.is_closed()));
                 self.give_data(FRAME_COST)?;
             }
             Task::Resolve => {
@@ -268,13 +274,28 @@ impl Receiver {
         add: impl FnOnce(&mut Transfer, &Incoming) -> Result<(), String>,
     ) {
         let Some(Waiting { incoming, transfer, .. }) = self.wanted.get_mut(&number) else { return };
-        let under_way = transfer.get_or_insert_with(|| self.applier.transfer(incoming));
+        let under_way = transfer.get_or_insert_with(|| {
+            // Each takes a file descriptor, and a peer that keeps to the protocol has two under way.
+            if self.open_transfers >= OPEN_TRANSFERS {
+                return Err("the peer sends too many files at a time".to_owned());
+            }
+            self.open_transfers += 1;
+            self.applier.transfer(incoming).inspect_err(|_| self.open_transfers -= 1)
+        });
         if let Ok(open) = under_way
             && let Err(why) = add(open, incoming)
         {
             *transfer = Some(Err(why));
+            self.open_transfers -= 1;
         }
         self.shared.replica.tally.finish(0, bytes);
+    }
+
+    /// Takes out an offer that waits for its content.
+    fn take_wanted(&mut self, number: OfferNumber) -> Option<Waiting> {
+        let waiting = self.wanted.remove(&number)?;
+        self.open_transfers -= usize::from(matches!(waiting.transfer, Some(Ok(_))));
+        Some(waiting)
     }
 
     fn give_data(&self, bytes: u64) -> Result<(), Closed> {
@@ -303,7 +324,7 @@ impl Receiver {
             self.publish_arrived()?;
         }
         let Some(number) = self.wanted_paths.remove(path) else { return Ok(()) };
-        if let Some(Waiting { cost, .. }) = self.wanted.remove(&number) {
+        if let Some(Waiting { cost, .. }) = self.take_wanted(number) {
             self.give(cost)?;
             self.shared.idle.receiving.fetch_sub(1, Ordering::SeqCst);
             self.shared.send(&Message::Verdicts(vec![(number, Verdict::Have)]))?;
@@ -543,7 +564,7 @@ impl Receiver {
 
     /// The content of an offer is complete, or will not come.
     fn arrived(&mut self, number: OfferNumber, complete: bool) -> Result<(), ReceiveError> {
-        let Some(Waiting { mut incoming, cost, transfer, as_delta }) = self.wanted.remove(&number) else {
+        let Some(Waiting { mut incoming, cost, transfer, as_delta }) = self.take_wanted(number) else {
             return Ok(());
         };
         self.wanted_paths.remove(incoming.path());

@@ -35,6 +35,10 @@ const LAZY_BATCH: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(2);
 /// But at least so often.
 const RETRY_AT_LEAST: Duration = Duration::from_secs(300);
+/// So many messages for the driver wait at most: while it scans, or asks a person, the peer has to wait with more.
+const CONTROL_QUEUE: usize = 16;
+/// So many bytes of paths the peer may ask for resolutions of at once.
+const RESOLVED_BYTES: usize = 16 << 20;
 /// How often both ends may stir each other up before a pass is given up. Every resolution takes one.
 const ROUNDS: u32 = 100;
 
@@ -169,7 +173,7 @@ enum Command {
 /// One end of a session under way.
 pub struct Session {
     shared: Arc<Shared>,
-    control: mpsc::UnboundedReceiver<Control>,
+    control: mpsc::Receiver<Control>,
     commands: mpsc::UnboundedSender<Command>,
     counters: Arc<Counters>,
     tasks: JoinSet<()>,
@@ -264,7 +268,7 @@ pub async fn initiate(connection: Connection, setup: Setup) -> Result<Session, L
     let mut frames = Frames::new(reader, counters.clone());
     let (out, queue) = mpsc::channel(OUT_QUEUE);
     let mut tasks = JoinSet::new();
-    let (control_in, control) = mpsc::unbounded_channel();
+    let (control_in, control) = mpsc::channel(CONTROL_QUEUE);
     spawn_writer(&mut tasks, writer, queue, counters.clone(), control_in.clone());
     let hello = Hello {
         replica: setup.replica.id(),
@@ -298,6 +302,7 @@ pub async fn initiate(connection: Connection, setup: Setup) -> Result<Session, L
         peer: welcome.replica,
         peer_name: setup.peer_name,
         link: setup.link,
+        dials: true,
         is_first: setup.local_is_first,
         filter,
         events: setup.events,
@@ -312,8 +317,8 @@ pub struct Accepted {
     pub hello: Box<Hello>,
     frames: Frames,
     out: mpsc::Sender<bytes::Bytes>,
-    control_in: mpsc::UnboundedSender<Control>,
-    control: mpsc::UnboundedReceiver<Control>,
+    control_in: mpsc::Sender<Control>,
+    control: mpsc::Receiver<Control>,
     counters: Arc<Counters>,
     tasks: JoinSet<()>,
 }
@@ -328,7 +333,7 @@ pub async fn accept(connection: Connection) -> Result<Accepted, LinkError> {
     let mut frames = Frames::new(reader, counters.clone());
     let (out, queue) = mpsc::channel(OUT_QUEUE);
     let mut tasks = JoinSet::new();
-    let (control_in, control) = mpsc::unbounded_channel();
+    let (control_in, control) = mpsc::channel(CONTROL_QUEUE);
     spawn_writer(&mut tasks, writer, queue, counters.clone(), control_in.clone());
     match frames.next().await? {
         Some(Frame::Message(Message::Hello(hello))) => {
@@ -417,6 +422,7 @@ impl Accepted {
             peer: hello.replica,
             peer_name: String::from_utf8_lossy(&hello.from.root).into_owned(),
             link: hello.link,
+            dials: false,
             is_first: !hello.dials_from_first,
             filter,
             events,
@@ -432,6 +438,7 @@ struct Ends {
     peer: ReplicaId,
     peer_name: String,
     link: LinkOptions,
+    dials: bool,
     is_first: bool,
     filter: Filter,
     events: mpsc::UnboundedSender<Event>,
@@ -440,8 +447,8 @@ struct Ends {
 struct Streams {
     frames: Frames,
     out: mpsc::Sender<bytes::Bytes>,
-    control_in: mpsc::UnboundedSender<Control>,
-    control: mpsc::UnboundedReceiver<Control>,
+    control_in: mpsc::Sender<Control>,
+    control: mpsc::Receiver<Control>,
     counters: Arc<Counters>,
     tasks: JoinSet<()>,
 }
@@ -451,18 +458,18 @@ fn spawn_writer(
     writer: Writer,
     queue: mpsc::Receiver<bytes::Bytes>,
     counters: Arc<Counters>,
-    control: mpsc::UnboundedSender<Control>,
+    control: mpsc::Sender<Control>,
 ) {
     tasks.spawn(async move {
         if let Err(error) = write(writer, queue, counters).await {
-            let _ = control.send(Control::Ended(Err(error)));
+            let _ = control.send(Control::Ended(Err(error))).await;
         }
     });
 }
 
 /// Starts the parts of a session.
 fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, LinkError> {
-    let Ends { replica, peer, peer_name, link, is_first, filter, events } = ends;
+    let Ends { replica, peer, peer_name, link, dials, is_first, filter, events } = ends;
     let Streams { frames, out, control_in, control, counters, mut tasks } = streams;
     let snapshot = replica.archive.read()?;
     let first_meeting = snapshot.position(peer)?.is_none();
@@ -482,7 +489,10 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         paths: link.paths.clone(),
         numeric_ids: link.attributes.numeric_ids,
         copy_local: link.copy_local,
-        plan: AtomicBool::new(false),
+        dials,
+        started: AtomicBool::new(false),
+        closed: AtomicBool::new(false),
+        plan: AtomicBool::new(true),
         same_scope,
         open: RwLock::new(OpenSet::load(&snapshot, peer)?),
         live: AtomicBool::new(false),
@@ -538,7 +548,7 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
                 error
             }
         };
-        let _ = ended.send(Control::Ended(Err(failed)));
+        let _ = ended.blocking_send(Control::Ended(Err(failed)));
     });
     let signing = shared.clone();
     tasks.spawn_blocking(move || {
@@ -565,7 +575,7 @@ struct Parts {
     to_receiver: mpsc::UnboundedSender<Task>,
     to_pumps: ToPumps,
     commands: mpsc::UnboundedSender<Command>,
-    control: mpsc::UnboundedSender<Control>,
+    control: mpsc::Sender<Control>,
 }
 
 /// Reads frames and hands them on, until the connection ends.
@@ -576,8 +586,11 @@ async fn reading(shared: Arc<Shared>, mut frames: Frames, parts: Parts, mut allo
                 // Nothing follows a farewell. To wait for the end of the stream would be to wait for each other.
                 let last =
                     matches!(frame, Frame::Message(Message::Bye | Message::Halt(_) | Message::Guarded(..)));
-                if let Err(error) = dispatch(&shared, frame, &parts, &mut allowance) {
-                    break Err(error);
+                match dispatch(&shared, frame, &parts, &mut allowance) {
+                    Ok(None) => {}
+                    // A driver that is gone has ended the session.
+                    Ok(Some(control)) => drop(parts.control.send(control).await),
+                    Err(error) => break Err(error),
                 }
                 if last {
                     break Ok(());
@@ -588,15 +601,16 @@ async fn reading(shared: Arc<Shared>, mut frames: Frames, parts: Parts, mut allo
         }
     };
     shared.close();
-    let _ = parts.control.send(Control::Ended(ended));
+    let _ = parts.control.send(Control::Ended(ended)).await;
 }
 
+/// Hands a frame on. Returns what it tells the driver, if it is for that.
 fn dispatch(
     shared: &Shared,
     frame: Frame,
     parts: &Parts,
     allowance: &mut Allowance,
-) -> Result<(), LinkError> {
+) -> Result<Option<Control>, LinkError> {
     let to_receiver = |task| {
         shared.idle.receiving.fetch_add(1, Ordering::SeqCst);
         // A receiver that is gone has said why.
@@ -606,19 +620,25 @@ fn dispatch(
         shared.idle.offering.store(true, Ordering::SeqCst);
         let _ = parts.commands.send(command);
     };
-    let to_driver = |control| {
-        let _ = parts.control.send(control);
-    };
+    let started = shared.started.load(Ordering::SeqCst);
     let message = match frame {
         Frame::Data(offer, bytes) => {
             allowance.data += bytes.len() as u64 + FRAME_COST;
             allowance.check()?;
             to_receiver(Task::Data(offer, bytes));
-            return Ok(());
+            return Ok(None);
         }
         Frame::Message(message) => message,
     };
     match message {
+        // Only the end that dials says what is to be done, and perhaps a person is being asked about it: whatever came before
+        // would be done before the answer.
+        Message::Offers(_) | Message::Batch(_) | Message::Resolve(_) if !started => {
+            return Err(LinkError::Protocol("it sends entries before it was said what to do"));
+        }
+        Message::Start(_) if shared.dials => {
+            return Err(LinkError::Protocol("only the end that dials says what to do"));
+        }
         Message::Offers(offers) => {
             allowance.offers += offers.iter().map(crate::wire::Offer::cost).sum::<u64>();
             allowance.check()?;
@@ -628,8 +648,9 @@ fn dispatch(
             let mut asked = shared.resolutions.lock().expect("no thread panics with this locked");
             let waiting = !asked.is_empty();
             asked.extend(paths.into_iter().filter(|path| !path.is_root()));
-            while asked.len() > MOST_RESOLVED {
-                asked.pop_last();
+            let mut bytes: usize = asked.iter().map(|path| path.as_bytes().len()).sum();
+            while asked.len() > MOST_RESOLVED || bytes > RESOLVED_BYTES {
+                bytes -= asked.pop_last().map_or(bytes, |path| path.as_bytes().len());
             }
             if !waiting && !asked.is_empty() {
                 to_receiver(Task::Resolve);
@@ -675,27 +696,28 @@ fn dispatch(
             // At once, and not by the driver: what follows in the stream is already meant so.
             shared.plan.store(start == Start::Plan, Ordering::SeqCst);
             shared.live.store(start == Start::Live, Ordering::SeqCst);
+            shared.started.store(true, Ordering::SeqCst);
             // Until the first batch is out, this end is not at rest.
             shared.idle.offering.store(true, Ordering::SeqCst);
-            to_driver(Control::Start(start));
+            return Ok(Some(Control::Start(start)));
         }
-        Message::Problems(problems) => to_driver(Control::Problems(problems)),
+        Message::Problems(problems) => return Ok(Some(Control::Problems(problems))),
         Message::Settle(number) => {
             if shared.settling.swap(true, Ordering::SeqCst) {
                 return Err(LinkError::Protocol("it asks to settle before it was answered"));
             }
-            to_driver(Control::Settle(number));
+            return Ok(Some(Control::Settle(number)));
         }
-        Message::Settled(number) => to_driver(Control::Settled(number)),
-        Message::Halt(why) => to_driver(Control::Halt(why)),
-        Message::Guarded(why, deletions) => to_driver(Control::Guarded(why, deletions)),
-        Message::Capture(text) => to_driver(Control::Capture(text)),
-        Message::Bye => to_driver(Control::Bye),
+        Message::Settled(number) => return Ok(Some(Control::Settled(number))),
+        Message::Halt(why) => return Ok(Some(Control::Halt(why))),
+        Message::Guarded(why, deletions) => return Ok(Some(Control::Guarded(why, deletions))),
+        Message::Capture(text) => return Ok(Some(Control::Capture(text))),
+        Message::Bye => return Ok(Some(Control::Bye)),
         Message::Hello(_) | Message::Welcome(_) | Message::Refuse(_) | Message::Linked(_) => {
             return Err(LinkError::Protocol("it opens the session twice"));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Refuses a peer that has seen more of this archive than the archive knows: it is an old copy. Going on, it would give
@@ -753,7 +775,7 @@ async fn deciding(shared: Arc<Shared>, mut decided: watch::Receiver<u64>) {
 async fn offering(
     shared: Arc<Shared>,
     mut commands: mpsc::UnboundedReceiver<Command>,
-    control: mpsc::UnboundedSender<Control>,
+    control: mpsc::Sender<Control>,
 ) {
     let mut head = shared.replica.head();
     let mut offerer: Option<Offerer> = None;
@@ -770,7 +792,7 @@ async fn offering(
                 Some(Command::Begin { after, empty }) => {
                     if let Err(error) = check_position(&shared, after) {
                         let _ = shared.send_async(&Message::Halt(error.to_string())).await;
-                        let _ = control.send(Control::Ended(Err(error)));
+                        let _ = control.send(Control::Ended(Err(error))).await;
                         return;
                     }
                     shared.settled.store(after.map_or(0, |after| after.0), Ordering::SeqCst);
@@ -805,10 +827,13 @@ async fn offering(
                 }
                 Ok((_, Err(OfferError::Closed))) => return,
                 Ok((_, Err(OfferError::Archive(error)))) => Some(LinkError::Archive(error)),
+                Ok((_, Err(OfferError::Unanswered))) => {
+                    Some(LinkError::Protocol("it takes offers and does not answer them"))
+                }
                 Err(error) => Some(LinkError::Died(error.to_string())),
             };
             if let Some(failed) = failed {
-                let _ = control.send(Control::Ended(Err(failed)));
+                let _ = control.send(Control::Ended(Err(failed))).await;
                 return;
             }
         }
@@ -855,6 +880,7 @@ impl Session {
     pub async fn start(&self, start: Start) -> Result<(), LinkError> {
         self.shared.plan.store(start == Start::Plan, Ordering::SeqCst);
         self.shared.live.store(start == Start::Live, Ordering::SeqCst);
+        self.shared.started.store(true, Ordering::SeqCst);
         self.shared.idle.offering.store(true, Ordering::SeqCst);
         self.send(Message::Start(start)).await?;
         if start == Start::Execute {

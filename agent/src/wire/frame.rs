@@ -11,6 +11,9 @@ pub const MAX_FRAME: usize = 4 << 20;
 /// The longest target of a symbolic link, in bytes (`PATH_MAX`).
 const MAX_TARGET: usize = 4096;
 
+/// The longest name of an account, in bytes: more than any system allows.
+const MAX_ACCOUNT: usize = 256;
+
 /// The most chunks of a basis: so many fit into a frame.
 pub const MAX_CHUNKS: usize = 150_000;
 /// The least average length of chunks, in bytes.
@@ -156,6 +159,9 @@ fn check_offer(offer: &Offer) -> Result<(), WireError> {
     }
     if entry.mtime.nanoseconds > 999_999_999 {
         return senseless("a time with too many nanoseconds");
+    }
+    if [&offer.owners.user, &offer.owners.group].into_iter().flatten().any(|name| name.len() > MAX_ACCOUNT) {
+        return senseless("an owner with a name that no account has");
     }
     if entry.attributes.mode > 0o7777 || entry.vouched.mode > 0o7777 {
         return senseless("a mode with more than permission bits");

@@ -1,6 +1,6 @@
 //! The messages. Both ends send the same ones, but for the opening: the end that dials says [`Hello`], and starts.
 
-use crate::core::entry::{Entry, Kind};
+use crate::core::entry::{Content, Entry, Kind};
 use crate::core::path::RelPath;
 use crate::core::version::{ReplicaId, Sequence};
 use crate::options::{LinkOptions, ReplicaOptions};
@@ -107,7 +107,14 @@ impl Offer {
     pub fn cost(&self) -> u64 {
         let content = self.content.as_ref().map_or(0, |c| c.len());
         let like = self.like.as_ref().map_or(0, |path| path.as_bytes().len());
-        (self.path.as_bytes().len() + like + content + self.entry.versions_size() + 512) as u64
+        let target = match &self.entry.content {
+            Content::Symlink { target } => target.len(),
+            Content::Deleted | Content::Dir | Content::File { .. } => 0,
+        };
+        let names =
+            [&self.owners.user, &self.owners.group].into_iter().flatten().map(String::len).sum::<usize>();
+        let paths = self.path.as_bytes().len() + like;
+        (paths + target + names + content + self.entry.versions_size() + 512) as u64
     }
 }
 

@@ -45,6 +45,8 @@ fn what_makes_no_sense_is_refused() {
     assert!(with(|o| o.like = Some(RelPath::new(b"c").unwrap())).is_ok());
     assert!(with(|o| o.like = Some(RelPath::root())).is_err());
     assert!(with(|o| o.content = Some(Bytes::from_static(b"four"))).is_err());
+    assert!(with(|o| o.owners.user = Some("u".repeat(256))).is_ok());
+    assert!(with(|o| o.owners.group = Some("g".repeat(257))).is_err());
     assert!(with(|o| o.entry.mtime.nanoseconds = 1_000_000_000).is_err());
     assert!(with(|o| o.entry.attributes.mode = 0o10000).is_err());
     assert!(with(|o| o.entry.content = Content::Symlink { target: [0].into() }).is_err());
