@@ -77,7 +77,10 @@ enum Task {
     Bench {
         /// These figures; none: all.
         figures: Vec<bench::Figure>,
-        /// How large the tree is: 1 is 100,000 files.
+        /// The tree that is synchronised.
+        #[arg(long, value_enum, default_value_t = bench::Tree::Small)]
+        tree: bench::Tree,
+        /// How large the trees are: 1 is as they are described.
         #[arg(long, default_value_t = 1.0)]
         scale: f64,
         /// Where the trees are made; else in cargo's target folder.
@@ -156,13 +159,13 @@ fn perform(task: Task) -> Result<ExitCode> {
             setup::bring(&[setup::Part::Ebpf, setup::Part::Check], &[])?;
             check::run()?;
         }
-        Task::Bench { figures, scale, dir, no_build } => {
+        Task::Bench { figures, tree, scale, dir, no_build } => {
             if !no_build {
                 setup::bring(&[setup::Part::Ebpf], &[])?;
                 build::dist(Profile::Release)?;
             }
             setup::bring(&[setup::Part::Ssh, setup::Part::Bench], &[])?;
-            bench::run(&bench::Plan { figures, scale, folder: dir }, &build::binary())?;
+            bench::run(&bench::Plan { figures, tree, scale, folder: dir }, &build::binary())?;
         }
         Task::Vm(args) => return vm(args),
         Task::DemoInGuest { folder, capture } => {

@@ -143,13 +143,14 @@ impl Sshd {
 
     /// Returns the address of a folder, as vfsync and Unison take it.
     pub fn root(&self, path: &Path) -> String {
-        format!("ssh://127.0.0.1:{}/{}", self.port, path.display())
+        root(self.port, path)
     }
 
     fn write_client_config(&mut self) -> Result<()> {
         let public =
             fs::read_to_string(self.dir.join("host_key.pub")).context("cannot read the host's key")?;
-        fs::write(self.dir.join("known_hosts"), format!("[127.0.0.1]:{} {}\n", self.port, public.trim()))
+        // Whatever port leads to it.
+        fs::write(self.dir.join("known_hosts"), format!("[127.0.0.1]:* {}\n", public.trim()))
             .context("cannot write known_hosts")?;
         let config = "BatchMode yes\n\
              IdentitiesOnly yes\n\
@@ -158,6 +159,11 @@ impl Sshd {
              GlobalKnownHostsFile /dev/null\n";
         fs::write(self.dir.join("ssh_config"), config).context("cannot write ssh's configuration")
     }
+}
+
+/// Returns the address of a folder behind a port of this machine, as vfsync and Unison take it.
+pub fn root(port: u16, path: &Path) -> String {
+    format!("ssh://127.0.0.1:{port}/{}", path.display())
 }
 
 impl Drop for Sshd {

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{
     following::{Followed, first_event, follow},
+    memory::Peak,
     stage::{Contestant, Stage, timed},
     table::{Cell, Row},
 };
@@ -20,9 +21,9 @@ use crate::{
 };
 
 /// The tree to an empty replica. Others than those who go on with it are only measured if `all` are wanted.
-pub fn first_sync(stage: &Stage, all: bool) -> Result<Option<Row>> {
+pub fn first_sync(stage: &Stage, all: bool) -> Result<Vec<Row>> {
     use Contestant::{Lsyncd, Rsync, Tar, Unison, Vfsync};
-    let mut cells = Vec::new();
+    let (mut cells, mut memory) = (Vec::new(), Vec::new());
     // Everyone finds the tree in the cache.
     timed(read_all(&stage.tree()))?;
     for contestant in [Vfsync, Unison, Rsync, Tar] {
@@ -31,8 +32,7 @@ pub fn first_sync(stage: &Stage, all: bool) -> Result<Option<Row>> {
         }
         say(format_args!("bench: first-sync, {}", contestant.name()));
         stage.empty_replica(contestant)?;
-        let value = measure(stage, contestant);
-        cells.push(cell(contestant, value));
+        add(&mut cells, &mut memory, contestant, measure_with_memory(stage, contestant));
     }
     stage.empty_replica(Lsyncd)?;
     let mut row = Row {
@@ -44,18 +44,35 @@ pub fn first_sync(stage: &Stage, all: bool) -> Result<Option<Row>> {
         met: false,
     };
     row.met = at_most(row.value("vfsync"), row.value("rsync"));
-    Ok(Some(row))
+    Ok(vec![row, memory_row("first-sync", memory, 150.0)])
+}
+
+fn add(times: &mut Vec<Cell>, memory: &mut Vec<Cell>, contestant: Contestant, measured: Result<(f64, f64)>) {
+    let (took, megabytes) = match measured {
+        Ok((took, megabytes)) => (Ok(took), Ok(megabytes)),
+        Err(error) => (Err(error), Err(anyhow::anyhow!("not measured"))),
+    };
+    times.push(cell(contestant, took));
+    if !matches!(contestant, Contestant::Tar | Contestant::Find) {
+        memory.push(cell(contestant, megabytes));
+    }
+}
+
+fn memory_row(figure: &str, cells: Vec<Cell>, limit: f64) -> Row {
+    let met = matches!(cells[0].value, Ok(value) if value <= limit);
+    let (unit, goal) = ("MB", format!("≤ {limit:.0} MB"));
+    Row { figure: format!("{figure}: memory of a process at most"), unit, cells, base: "unison", goal, met }
 }
 
 /// A pass over two equal replicas.
-pub fn no_change(stage: &Stage) -> Result<Row> {
+pub fn no_change(stage: &Stage) -> Result<Vec<Row>> {
     use Contestant::{Find, Rsync, Unison, Vfsync};
-    let mut cells = Vec::new();
+    let (mut cells, mut memory) = (Vec::new(), Vec::new());
     for contestant in [Vfsync, Unison, Rsync, Find] {
         say(format_args!("bench: no-change, {}", contestant.name()));
         // The first one puts everything in the cache.
-        let value = measure(stage, contestant).and_then(|_| measure(stage, contestant));
-        cells.push(cell(contestant, value));
+        let value = measure(stage, contestant).and_then(|_| measure_with_memory(stage, contestant));
+        add(&mut cells, &mut memory, contestant, value);
     }
     let mut row = Row {
         figure: "no-change".into(),
@@ -66,7 +83,7 @@ pub fn no_change(stage: &Stage) -> Result<Row> {
         met: false,
     };
     row.met = at_most(row.value("vfsync"), row.value("find").map(|find| find * 2.0));
-    Ok(row)
+    Ok(vec![row, memory_row("no-change", memory, 100.0)])
 }
 
 /// A pass that finds one changed file.
@@ -162,8 +179,15 @@ pub fn attach(stage: &Stage) -> Result<Row> {
     })
 }
 
+/// As [`measure`], with the most memory that a process of it took, in megabytes.
+fn measure_with_memory(stage: &Stage, contestant: Contestant) -> Result<(f64, f64)> {
+    let watching = Peak::watch(stage.program(contestant));
+    let took = measure(stage, contestant)?;
+    Ok((took, watching.megabytes()))
+}
+
 /// Runs a pass to its end, which must leave a complete copy, and returns the seconds that it took.
-fn measure(stage: &Stage, contestant: Contestant) -> Result<f64> {
+pub fn measure(stage: &Stage, contestant: Contestant) -> Result<f64> {
     let took = timed(stage.pass(contestant).context("it has no pass")?)?;
     if contestant != Contestant::Find {
         complete(stage, contestant)?;
@@ -171,11 +195,13 @@ fn measure(stage: &Stage, contestant: Contestant) -> Result<f64> {
     Ok(took)
 }
 
-fn cell(contestant: Contestant, value: Result<f64>) -> Cell {
+/// Returns a contestant's cell.
+pub fn cell(contestant: Contestant, value: Result<f64>) -> Cell {
     Cell { name: contestant.name(), value: value.map_err(|error| format!("{error:#}")) }
 }
 
-fn at_most(ours: Option<f64>, limit: Option<f64>) -> bool {
+/// Returns whether a value is there and reaches a goal that is there.
+pub fn at_most(ours: Option<f64>, limit: Option<f64>) -> bool {
     matches!((ours, limit), (Some(ours), Some(limit)) if ours <= limit)
 }
 
@@ -186,7 +212,7 @@ fn read_all(tree: &Path) -> Command {
 }
 
 /// Checks that a pass left a complete copy: who leaves something out is faster.
-fn complete(stage: &Stage, contestant: Contestant) -> Result<()> {
+pub fn complete(stage: &Stage, contestant: Contestant) -> Result<()> {
     let (tree, replica) = (stage.tree(), stage.replica(contestant));
     let differences =
         tree::differences(&tree::read(&tree, Look::Attributes)?, &tree::read(&replica, Look::Attributes)?);

@@ -11,7 +11,10 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use super::stage::{Contestant, Stage};
-use crate::{exec, sshd};
+use crate::{
+    exec, sshd,
+    tree::{self, Look},
+};
 
 /// How long to wait for one change.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -28,7 +31,8 @@ impl Follower {
         Ok(Self(exec::spawn(command).context("cannot start a follower")?))
     }
 
-    fn alive(&mut self) -> Result<()> {
+    /// Fails if it has ended.
+    pub fn alive(&mut self) -> Result<()> {
         let ended = self.0.try_wait().context("cannot wait for a follower")?;
         if let Some(status) = ended { bail!("it ended with {status}") } else { Ok(()) }
     }
@@ -78,6 +82,30 @@ pub fn follow(stage: &Stage, contestant: Contestant, count: usize) -> Result<Fol
     let cpu_ms = cpu(stage.binary()).saturating_sub(before).as_secs_f64() * 1e3 / count as f64;
     times.sort_by(f64::total_cmp);
     Ok(Followed { times, cpu_ms })
+}
+
+/// Makes a file in the tree and waits until vfsync has carried it over.
+pub fn await_arrival(stage: &Stage, name: &str, follower: &mut Follower) -> Result<Duration> {
+    arrival(&stage.tree(), &stage.replica(Contestant::Vfsync), name, LIMIT * 10, follower)
+}
+
+/// Waits until the tree and vfsync's replica are equal.
+pub fn until_equal(stage: &Stage, follower: &mut Follower, limit: Duration) -> Result<()> {
+    let (tree, replica) = (stage.tree(), stage.replica(Contestant::Vfsync));
+    let start = Instant::now();
+    loop {
+        let look = |root: &Path| tree::read(root, Look::Attributes);
+        let differences = tree::differences(&look(&tree)?, &look(&replica)?);
+        let Some(first) = differences.first() else { return Ok(()) };
+        follower.alive()?;
+        ensure!(
+            start.elapsed() < limit,
+            "after {} s there are {} differences, such as {first}",
+            limit.as_secs(),
+            differences.len()
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Makes a file of 1 KiB and waits until it is complete on the other side.

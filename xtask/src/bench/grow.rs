@@ -29,29 +29,54 @@ pub struct Grown {
 pub fn small(root: &Path, scale: f64) -> Result<Grown> {
     let mut rng = Rng::with_seed(2);
     let files = scaled(100_000, scale);
-    let folders = folders(scaled(1_000, scale));
-    for folder in &folders {
-        let folder = root.join(folder);
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    }
-    // In the past, so that no program takes a file for one that may still be changing; in whole seconds, as finer
-    // times are not kept by all of the peers.
-    let newest = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
+    let folders = make_folders(root, scaled(1_000, scale))?;
     let mut bytes = 0;
     for number in 0..files {
         let size = size(&mut rng);
         let path = root.join(&folders[number % folders.len()]).join(format!("file-{number:06}.txt"));
-        let mut file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        file.write_all(&text(&mut rng, size)).with_context(|| format!("cannot write {}", path.display()))?;
-        file.set_modified(newest - Duration::from_secs(rng.u64(0..31_536_000)))
-            .with_context(|| format!("cannot set the time of {}", path.display()))?;
+        make(&path, &text(&mut rng, size), &mut rng)?;
         bytes += size as u64;
     }
     Ok(Grown { files, folders: folders.len(), bytes })
 }
 
-fn scaled(number: usize, scale: f64) -> usize {
+/// Makes a tree of files of up to so many bytes, evenly over the folders.
+pub fn even(root: &Path, files: usize, folders_in_all: usize, longest: usize) -> Result<Grown> {
+    let mut rng = Rng::with_seed(5);
+    let folders = make_folders(root, folders_in_all)?;
+    let mut bytes = 0;
+    for number in 0..files {
+        let size = longest / 2 + rng.usize(0..=longest / 2);
+        let path = root.join(&folders[number % folders.len()]).join(format!("file-{number:06}.txt"));
+        make(&path, &text(&mut rng, size), &mut rng)?;
+        bytes += size as u64;
+    }
+    Ok(Grown { files, folders: folders.len(), bytes })
+}
+
+/// Makes a file of the past, so that no program takes it for one that may still be changing; at a whole second, as finer
+/// times are not kept by all of the peers.
+fn make(path: &Path, content: &[u8], rng: &mut Rng) -> Result<()> {
+    let newest = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
+    let mut file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+    file.write_all(content).with_context(|| format!("cannot write {}", path.display()))?;
+    file.set_modified(newest - Duration::from_secs(rng.u64(0..31_536_000)))
+        .with_context(|| format!("cannot set the time of {}", path.display()))
+}
+
+/// Returns a number times a scale, and one at least.
+pub fn scaled(number: usize, scale: f64) -> usize {
     ((number as f64 * scale) as usize).max(1)
+}
+
+/// Makes so many folders, and returns their paths from the root.
+fn make_folders(root: &Path, count: usize) -> Result<Vec<PathBuf>> {
+    let folders = folders(count);
+    for folder in &folders {
+        let folder = root.join(folder);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    Ok(folders)
 }
 
 /// Returns the paths of so many folders, a hundred to each at the top, that one counted too.

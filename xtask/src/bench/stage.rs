@@ -5,13 +5,21 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::{apt::Apt, exec, kit, kit::Kit, pair::quoted, place, sshd::Sshd};
+use super::road::Road;
+use crate::{
+    apt::Apt,
+    exec, kit,
+    kit::Kit,
+    pair::quoted,
+    place,
+    sshd::{self, Sshd},
+};
 
 /// Who takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +77,7 @@ fn peers() -> Kit {
 /// Where the benchmarks run.
 pub struct Stage {
     sshd: Sshd,
+    road: Option<Road>,
     dir: TempDir,
     binary: PathBuf,
     peers: PathBuf,
@@ -84,7 +93,24 @@ impl Stage {
             fs::create_dir(dir.path().join(name)).with_context(|| format!("cannot create {name}"))?;
         }
         let peers = peers().require("the peers", "bench")?.join("bin");
-        Ok(Self { sshd: Sshd::start(&dir.path().join("ssh"))?, dir, binary: binary.to_owned(), peers })
+        let sshd = Sshd::start(&dir.path().join("ssh"))?;
+        Ok(Self { sshd, road: None, dir, binary: binary.to_owned(), peers })
+    }
+
+    /// As [`Stage::new`], with a road between the two hosts that counts what goes over it and takes so long, each way.
+    pub fn with_road(folder: &Path, binary: &Path, delay: Duration) -> Result<Self> {
+        let mut stage = Self::new(folder, binary)?;
+        stage.road = Some(Road::open(stage.sshd.port(), delay)?);
+        Ok(stage)
+    }
+
+    /// Returns how many bytes went over the road, both ways; none without one.
+    pub fn bytes(&self) -> u64 {
+        self.road.as_ref().map_or(0, Road::bytes)
+    }
+
+    fn port(&self) -> u16 {
+        self.road.as_ref().map_or(self.sshd.port(), Road::port)
     }
 
     /// Returns a path in the stage's folder.
@@ -119,6 +145,31 @@ impl Stage {
             fs::remove_dir_all(&replica).with_context(|| format!("cannot clear {}", replica.display()))?;
         }
         fs::create_dir(&replica).with_context(|| format!("cannot create {}", replica.display()))
+    }
+
+    /// Returns the program that a contestant runs on both sides.
+    pub fn program(&self, contestant: Contestant) -> PathBuf {
+        let name = match contestant {
+            Contestant::Vfsync => return self.binary.clone(),
+            Contestant::Unison | Contestant::Loop => "unison-2.52",
+            Contestant::Rsync | Contestant::Lsyncd => "rsync",
+            Contestant::Inotifywait => "inotifywait",
+            Contestant::Tar => return "tar".into(),
+            Contestant::Find => return "find".into(),
+        };
+        // What the wrapper of the same name runs.
+        self.peers.with_file_name("usr/bin").join(name)
+    }
+
+    /// Takes away what vfsync and Unison know of the replicas.
+    pub fn forget(&self) -> Result<()> {
+        for name in ["state-a", "state-b", "home"] {
+            let path = self.path(name);
+            if path.exists() {
+                fs::remove_dir_all(&path).with_context(|| format!("cannot clear {}", path.display()))?;
+            }
+        }
+        fs::create_dir(self.path("home")).context("cannot create home")
     }
 
     /// Returns the command of one pass, where the contestant has one.
@@ -199,7 +250,7 @@ impl Stage {
     fn vfsync(&self, what: &str) -> Command {
         let mut command = exec::tied(&self.binary);
         let far = format!("env VFSYNC_STATE_DIR={} {}", quoted(&self.path("state-b")), quoted(&self.binary));
-        command.arg(what).arg(self.tree()).arg(self.sshd.root(&self.replica(Contestant::Vfsync)));
+        command.arg(what).arg(self.tree()).arg(sshd::root(self.port(), &self.replica(Contestant::Vfsync)));
         command.args(["--times", "--owner", "--group", "--perms", "-1"]);
         command.args(["--sshargs", &self.sshd.ssh_args(), "--servercmd", &far]);
         command.env("VFSYNC_STATE_DIR", self.path("state-a"));
@@ -210,7 +261,7 @@ impl Stage {
         let mut command = self.peer("unison-2.52");
         let far =
             format!("env UNISON={} {}", quoted(&self.path("home")), quoted(&self.peers.join("unison-2.52")));
-        command.arg(self.tree()).arg(self.sshd.root(&self.replica(Contestant::Unison)));
+        command.arg(self.tree()).arg(sshd::root(self.port(), &self.replica(Contestant::Unison)));
         command.args(["-batch", "-silent", "-times", "-owner", "-group", "-numericids", "-perms", "-1"]);
         command.args(["-sshargs", &self.sshd.ssh_args(), "-servercmd", &far, "-confirmbigdel=false"]);
         command.env("UNISON", self.path("home"));
@@ -234,7 +285,7 @@ impl Stage {
     }
 
     fn ssh_args(&self) -> String {
-        format!("{} -p {}", self.sshd.ssh_args(), self.sshd.port())
+        format!("{} -p {}", self.sshd.ssh_args(), self.port())
     }
 
     fn peer(&self, program: &str) -> Command {
