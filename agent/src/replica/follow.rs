@@ -407,6 +407,10 @@ fn take_event(replica: &Replica, dirty: &mut DirtySet, writers: &mut Writers, ev
             dirty.add(event.path.clone(), written(), now, rest, PATIENCE);
         }
         EventKind::CloseWrite => {
+            if event.closed {
+                // Nobody can store to it unseen any more: a second look would find what the first does.
+                writers.remove(&event.path);
+            }
             dirty.add(event.path.clone(), written(), now, at_once, PATIENCE);
         }
         EventKind::List => {

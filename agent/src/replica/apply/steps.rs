@@ -130,10 +130,8 @@ impl<'a> Doer<'a> {
         let Sorted { files, metadata, deletions } = sorted;
         let ready = self.prepare(work, files);
         stages.mark("prepare");
-        let ready = self.sync_contents(work, ready);
-        stages.mark("sync contents");
-        self.note_intents(work, &ready)?;
-        stages.mark("intents");
+        let ready = self.make_durable(work, ready)?;
+        stages.mark("contents and intents");
         self.publish(work, ready);
         for step in metadata {
             self.set_metadata(work, step);
@@ -340,13 +338,27 @@ impl<'a> Doer<'a> {
         Ok(staged)
     }
 
-    /// Waits until the bytes of what is prepared are on the disk.
-    fn sync_contents(&self, work: &mut Work, ready: Vec<Ready>) -> Vec<Ready> {
+    /// Waits until the bytes of what is prepared, and the note that it is about to be published, are on the disk: at the same
+    /// time, as either takes as long as the disk does. An intent of something that is not published after all does no harm.
+    fn make_durable(&self, work: &mut Work, ready: Vec<Ready>) -> Result<Vec<Ready>, ArchiveError> {
         let fsync = self.replica().options.fsync;
         let files = ready.iter().filter(|r| matches!(r.step.entry.content, Content::File { .. })).count();
+        let intents: Vec<(RelPath, Intent)> = ready.iter().map(|ready| self.intent(&ready.step)).collect();
+        work.intents.extend(intents.iter().map(|(path, _)| path.clone()));
         if fsync == Fsync::None || files == 0 {
-            return ready;
+            self.note_intents(&intents)?;
+            return Ok(ready);
         }
+        std::thread::scope(|threads| {
+            let noting = threads.spawn(|| self.note_intents(&intents));
+            let ready = self.sync_contents(work, ready, files);
+            noting.join().expect("noting does not panic").map(|()| ready)
+        })
+    }
+
+    /// Waits until the bytes of what is prepared are on the disk.
+    fn sync_contents(&self, work: &mut Work, ready: Vec<Ready>, files: usize) -> Vec<Ready> {
+        let fsync = self.replica().options.fsync;
         let device = |r: &Ready| r.dir.self_stat().ok().map(|meta| meta.stamp.dev);
         let mut devices: Vec<_> =
             self.dirs.values().filter_map(|d| d.self_stat().ok()).map(|m| m.stamp.dev).collect();
@@ -375,20 +387,19 @@ impl<'a> Doer<'a> {
         synced
     }
 
+    fn intent(&self, step: &Step) -> (RelPath, Intent) {
+        let intent = Intent { entry: step.entry.clone(), from: Some(self.applier.peer) };
+        (step.incoming.path().clone(), intent)
+    }
+
     /// Notes durably what is about to be published, so that a scan after a crash knows it for the peer's. A deletion
     /// needs no note: found after a crash, it meets the peer's tombstone as an equal state.
-    fn note_intents(&self, work: &mut Work, ready: &[Ready]) -> Result<(), ArchiveError> {
-        if ready.is_empty() {
+    fn note_intents(&self, intents: &[(RelPath, Intent)]) -> Result<(), ArchiveError> {
+        if intents.is_empty() {
             return Ok(());
         }
         self.replica().archive.write(self.applier.durable(), |w| {
-            for ready in ready {
-                let path = ready.step.incoming.path();
-                let intent = Intent { entry: ready.step.entry.clone(), from: Some(self.applier.peer) };
-                w.set_intent(path, &intent)?;
-                work.intents.push(path.clone());
-            }
-            Ok(())
+            intents.iter().try_for_each(|(path, intent)| w.set_intent(path, intent))
         })
     }
 
