@@ -17,6 +17,9 @@ use vfsync_common::{
     record::{Op, ROOT_OUTSIDE, flag},
 };
 
+/// How long after a rename nothing is noted as outside of every root, in nanoseconds.
+const UNSETTLED: u64 = 2_000_000_000;
+
 /// Notes that cached paths may have changed.
 #[inline(always)]
 pub fn namespace_changed() {
@@ -159,6 +162,9 @@ pub fn changed_in(slot: u32, gate: &Gate, op: Op, dentry: Dentry, inode: Inode, 
     }
     match one(slot, gate, op, dentry, &facts, flags) {
         Sent::Yes => told.operations |= bit,
+        // A rename is told of before it happens, and may still wait for a lock: what is outside now may be inside then.
+        // SAFETY: the helper takes nothing.
+        Sent::Outside if unsafe { bpf_ktime_get_ns() }.wrapping_sub(namespace) < UNSETTLED => return,
         Sent::Outside => told.operations = CACHE_OUTSIDE,
         Sent::No => return,
     }
