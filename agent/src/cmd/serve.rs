@@ -20,7 +20,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 /// Where an end that answers keeps its archives, and what it may be asked for.
@@ -216,6 +216,7 @@ async fn drive(
     state: &Path,
 ) -> Result<()> {
     let mut following: Option<Following> = None;
+    let mut first_report = None;
     // Capture lasts as long as this does.
     let mut hub: Option<Hub> = None;
     let result = loop {
@@ -247,7 +248,9 @@ async fn drive(
             session.tell_capture(format!("far end: {}", share.said)).await;
             let (tell, mut told) = mpsc::unbounded_channel();
             let facts = Arc::default();
-            following = Some(tokio::spawn(follow(replica.clone(), share.hints, facts, tell)));
+            let (looked, first_look) = oneshot::channel();
+            first_report = Some(looked);
+            following = Some(tokio::spawn(follow(replica.clone(), share.hints, facts, tell, first_look)));
             tokio::spawn(async move { while told.recv().await.is_some() {} });
         }
         let scanning = replica.clone();
@@ -256,6 +259,10 @@ async fn drive(
             Ok(report) => {
                 if start == Start::Live {
                     replica.end_of_approval();
+                }
+                if let Some(looked) = first_report.take() {
+                    // One that has ended says why itself.
+                    let _ = looked.send(report.clone());
                 }
                 session.report(report, true).await?;
                 session.scanned().await?;

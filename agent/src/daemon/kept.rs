@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -350,7 +350,9 @@ impl Keeper {
         *self.kept.said.lock().expect("no thread panics with this locked") = share.said;
         let (tell, mut followed) = mpsc::unbounded_channel();
         let facts = self.kept.facts.clone();
-        let mut following = tokio::spawn(follow(replica.clone(), share.hints, facts, tell));
+        let (looked, first_look) = oneshot::channel();
+        let mut looked = Some(looked);
+        let mut following = tokio::spawn(follow(replica.clone(), share.hints, facts, tell, first_look));
         let scanning = replica.clone();
         let mut scan = tokio::task::spawn_blocking(move || {
             scanning.approve(approved);
@@ -366,6 +368,8 @@ impl Keeper {
                         scanned = true;
                         self.kept.scans.fetch_add(1, Ordering::Relaxed);
                         self.kept.facts.looked_at_everything(&report);
+                        // One that has ended says why itself.
+                        looked.take().map(|looked| looked.send(report));
                         self.kept.set(Stage::Following(replica.clone()));
                     }
                     Ok(Err(error)) => break Turn::Lapsed(error.into()),

@@ -149,7 +149,9 @@ pub enum FollowError {
     Died(String),
 }
 
-/// Keeps the archive of a replica in step with its tree, until something fails. `facts` is what others may look at.
+/// Keeps the archive of a replica in step with its tree, until something fails. `facts` is what others may look at;
+/// `first_look` tells what the look at everything that goes on beside found, once it is done: what that could not deal with
+/// is looked at again.
 ///
 /// # Errors
 /// Always: why it ended.
@@ -158,6 +160,7 @@ pub async fn follow(
     hints: mpsc::Receiver<Hint>,
     facts: Arc<Facts>,
     tell: mpsc::UnboundedSender<Followed>,
+    first_look: oneshot::Receiver<ScanReport>,
 ) -> Result<std::convert::Infallible, FollowError> {
     let mut following = Following {
         replica,
@@ -170,7 +173,7 @@ pub async fn follow(
         blind: None,
         first: true,
     };
-    following.run(hints).await
+    following.run(hints, first_look).await
 }
 
 /// A replica that is being followed.
@@ -196,9 +199,10 @@ impl Following {
     async fn run(
         &mut self,
         mut hints: mpsc::Receiver<Hint>,
+        mut first_look: oneshot::Receiver<ScanReport>,
     ) -> Result<std::convert::Infallible, FollowError> {
         let replica = self.replica.clone();
-        let mut open = true;
+        let (mut open, mut looking) = (true, true);
         loop {
             let due = self.dirty.next_due().map(|due| self.started + due);
             let writers_due = self.writers.values().map(|(due, _)| *due).min();
@@ -212,6 +216,13 @@ impl Following {
                         self.blind.get_or_insert_with(|| "there is no capture".to_owned());
                     }
                 },
+                looked = &mut first_look, if looking => {
+                    looking = false;
+                    if let Ok(report) = looked {
+                        let now = self.clock();
+                        note(&mut self.dirty, &report, now);
+                    }
+                }
                 suspects = replica.suspects() => {
                     let now = self.clock();
                     suspects.into_iter().for_each(|p| self.dirty.add(p, written(), now, AGAIN, PATIENCE));
