@@ -189,6 +189,22 @@ impl Archive {
         state.join("replicas").join(identity.folder())
     }
 
+    /// Returns how many entries stood in another directory that had the path of a root before: most in any of several.
+    /// `None` if there was no such, or nobody can tell.
+    pub fn entries_of_former(state: &Path, root: &Path, identity: RootIdentity) -> Option<u64> {
+        let shown = [root.as_os_str().as_encoded_bytes(), b"\n"].concat();
+        let own = identity.folder();
+        let folders = fs::read_dir(state.join("replicas")).ok()?.flatten();
+        let former = folders.filter(|folder| {
+            folder.file_name().to_str() != Some(&own)
+                && fs::read(folder.path().join("root")).is_ok_and(|root| root == shown)
+        });
+        former
+            .filter_map(|folder| live_in(&folder.path().join("archive.redb")))
+            .max()
+            .filter(|&live| live > 0)
+    }
+
     /// Returns the replica's id.
     pub fn replica(&self) -> ReplicaId {
         self.replica
@@ -297,6 +313,19 @@ impl Archive {
         }
         fs::write(folder.join("clean"), b"").map_err(|source| ArchiveError::Io { path: folder, source })
     }
+}
+
+/// Returns how many paths stand in a database that nobody has open; `None` where that cannot be told.
+fn live_in(file: &Path) -> Option<u64> {
+    let look = || {
+        // One that was not closed is repaired on the way.
+        let db = Database::builder().set_cache_size(CACHE).open(file).ok()?;
+        let meta = db.begin_read().ok()?.open_table(META).ok()?;
+        let counted = meta.get("live").ok()??.value().to_vec();
+        Some(u64::from_be_bytes(counted.try_into().ok()?))
+    };
+    // As in `open_file`.
+    std::panic::catch_unwind(look).ok().flatten()
 }
 
 /// How opening a file can fail.

@@ -38,6 +38,11 @@ pub enum Guard {
         /// How many of them other replicas have deleted already.
         passed_on: u64,
     },
+    /// The root is an empty directory, and another one stood in its place.
+    RootReplaced {
+        /// How many entries stood in that.
+        entries: u64,
+    },
     /// More than `max-delete` is gone.
     TooManyDeletions {
         /// How many.
@@ -64,6 +69,11 @@ impl fmt::Display for Guard {
                 "the root is empty, and {entries} entries stood in it: halted, {}. Is a file system not mounted? If all of \
                  it shall go, say --confirm-deletes {entries}",
                 Harm(*passed_on)
+            ),
+            Guard::RootReplaced { entries } => write!(
+                f,
+                "the root is empty, and not the directory that it was, in which {entries} entries stood: halted, nothing was \
+                 done. Is a file system not mounted? If it shall be filled anew, say --confirm-deletes {entries}"
             ),
             Guard::TooManyDeletions { deletions, entries, allowed, passed_on } => write!(
                 f,

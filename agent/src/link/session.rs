@@ -914,6 +914,20 @@ impl Session {
             let position = snapshot.position(self.shared.peer)?.filter(|_| self.shared.same_scope);
             (position, snapshot.live()? == 0)
         };
+        let wins = self.shared.policy.force == Some(Preference::Side(Side::Local));
+        if empty
+            && wins
+            && self.shared.replica.options.confirm_big_delete
+            && self.shared.replica.approved() == 0
+        {
+            let why = format!(
+                "the root {} has nothing in it, and with force everything at the other end would be deleted: halted, nothing \
+                 was done. Is a file system not mounted? If all of it shall go, say --confirm-deletes with their number",
+                self.shared.replica.root.display()
+            );
+            self.halt(&why, None).await;
+            return Err(LinkError::Halted(why));
+        }
         if !self.shared.is_plan() {
             self.ask_for_resolutions().await?;
         }

@@ -104,6 +104,9 @@ pub struct Replica {
     pub(super) started: Instant,
     /// So many deletions were approved, by who was shown them.
     approved: AtomicU64,
+    /// How many entries stood in another directory that had this root's path before, if one had and nothing is known of
+    /// this one.
+    pub(super) former: Option<u64>,
 }
 
 /// How long what was displaced is kept.
@@ -137,6 +140,10 @@ impl Replica {
         let boot = boot_id();
         let same_boot = snapshot.boot()?.is_some_and(|b| b == boot);
         let head = watch::Sender::new(snapshot.head()?);
+        let former = match head.borrow().0 {
+            0 => Archive::entries_of_former(state, &canonical, identity),
+            _ => None,
+        };
         let committer = Committer::new(&archive.folder().join("backups"))
             .map_err(|source| OpenError::Io { path: archive.folder().to_owned(), source })?;
         match committer.expire_backups(now(), BACKUPS) {
@@ -180,12 +187,18 @@ impl Replica {
             spate: Mutex::default(),
             started: Instant::now(),
             approved: AtomicU64::new(0),
+            former,
         })
     }
 
     /// Lets the next scan find so many deletions, whatever the guards say: somebody was shown them.
     pub fn approve(&self, deletions: u64) {
         self.approved.store(deletions, Ordering::SeqCst);
+    }
+
+    /// Returns how many deletions were approved.
+    pub fn approved(&self) -> u64 {
+        self.max_delete().approved
     }
 
     /// Ends what was approved: the next deletions count for themselves.

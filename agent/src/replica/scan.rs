@@ -73,7 +73,7 @@ impl ScanError {
     pub fn deletions(&self) -> Option<u64> {
         let ScanError::Guard { guard, .. } = self else { return None };
         match guard {
-            Guard::RootEmptied { entries, .. } => Some(*entries),
+            Guard::RootEmptied { entries, .. } | Guard::RootReplaced { entries } => Some(*entries),
             Guard::TooManyDeletions { deletions, .. } => Some(*deletions),
             // There is nothing to approve: it goes on when the file system is back.
             Guard::NotMounted { .. } => None,
@@ -82,7 +82,7 @@ impl ScanError {
 }
 
 /// What a scan did.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct ScanReport {
     /// Paths that were looked at.
     pub looked: u64,
@@ -138,6 +138,7 @@ impl Replica {
     pub fn scan_all(&self) -> Result<ScanReport, ScanError> {
         self.look_for_mountpoints()?;
         self.look_for_root()?;
+        self.look_for_former_root()?;
         let listing_root = self.dir.open_dir(&RelPath::root()).map_err(|source| self.root_error(source))?;
         let watch = self.busy.watch();
         let mut report =
@@ -238,6 +239,23 @@ impl Replica {
         let now = now.map_err(|source| self.root_error(source))?;
         let opened = identity(&self.dir).map_err(|source| self.root_error(source))?;
         if now == opened { Ok(()) } else { Err(ScanError::RootReplaced(self.root.clone())) }
+    }
+
+    /// Halts where the root is empty and another directory stood in its place that was not: most likely a file system is not
+    /// mounted, and what the peers have would be written below it.
+    fn look_for_former_root(&self) -> Result<(), ScanError> {
+        let limit = self.max_delete();
+        let Some(entries) = self.former.filter(|&entries| limit.emptied_root && entries > limit.approved)
+        else {
+            return Ok(());
+        };
+        let nothing_known = self.archive.read()?.records()? == 0;
+        let listing = self.dir.list().map_err(|source| self.root_error(source))?;
+        if nothing_known && listing.entries.is_empty() && listing.unusable.is_empty() {
+            let guard = Guard::RootReplaced { entries };
+            return Err(ScanError::Guard { root: self.root.clone(), guard, paths: Vec::new() });
+        }
+        Ok(())
     }
 
     fn root_error(&self, source: io::Error) -> ScanError {

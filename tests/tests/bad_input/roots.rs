@@ -43,6 +43,32 @@ over_both_links! {
         assert_eq!(pair.first.names().len(), 0);
     }
 
+    /// What a file system that is not mounted leaves: the rest of the disk would be filled with what the other side has.
+    fn an_empty_root_in_place_of_another_is_not_filled(pair) {
+        pair.first.file("d/f", "1").file("g", "2");
+        pair.sync().run().code(0);
+        for (root, other) in [(&pair.second, &pair.first), (&pair.first, &pair.second)] {
+            let aside = root.root().with_extension("old");
+            std::fs::rename(root.root(), &aside).unwrap();
+            std::fs::create_dir(root.root()).unwrap();
+            pair.sync().run().code(3).tells("not the directory that it was, in which 3 entries stood");
+            pair.sync().run().code(3).tells("--confirm-deletes 3");
+            assert!(!root.has("g") && other.has("d/f"), "nothing was done");
+            pair.sync().args(["--confirm-deletes", "3"]).run().code(0);
+            assert_eq!(root.text("d/f"), "1");
+        }
+        pair.sync().run().code(0);
+    }
+
+    fn an_empty_root_does_not_win_by_force(pair) {
+        pair.second.file("f", "1");
+        let forced = || pair.sync().arg("-force").arg(pair.first.root());
+        forced().run().code(3).tells("everything at the other end would be deleted");
+        assert_eq!(pair.second.text("f"), "1");
+        forced().args(["--confirm-deletes", "1"]).run().code(0);
+        assert!(!pair.second.has("f"));
+    }
+
     fn a_root_that_is_a_file_is_refused(pair) {
         pair.home().file("file", "precious");
         let second = pair.second_root().replace("/second", "/file");
