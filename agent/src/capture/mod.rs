@@ -4,7 +4,8 @@
 //! What capture promises: every change below a root that happens after [`Capture::open`] has returned is hinted, or
 //! the root gets [`EventKind::Lost`]. Hints can be late, doubled, too wide, or about things that then failed. They can
 //! come *before* the change they are about (most hooks stand before the operation): who acts on one
-//! - lists the parent directory before it believes that a name is there or is not (that waits for the operation),
+//! - waits for the operations under way in the parent directory before it believes that a name is there or is not, or
+//!   is what it was ([`crate::fs::Dir::wait_for_changes`]),
 //! - lets a written file rest, unless the event says that it was closed, and looks again while it has writers,
 //! - looks at everything below a directory that was moved.
 //!

@@ -9,6 +9,8 @@ use std::io;
 
 /// How much the kernel hands over at once.
 const BUFFER: usize = 64 * 1024;
+/// As much where no name is wanted: room for the longest one.
+const SOME_NAMES: usize = 512;
 
 /// One name of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,17 @@ impl Dir {
         }
         listing.sort();
         Ok(listing)
+    }
+
+    /// Waits until whoever is about to change a name in this directory has done so.
+    ///
+    /// The kernel changes names under the directory's lock, and takes the same lock, shared, to hand over even a part
+    /// of a listing; a look at a name takes none. So what was begun before this call is over when it returns. What
+    /// the listing says, and whether it can be had at all, is of no interest.
+    pub fn wait_for_changes(&self) {
+        let mut buffer = Vec::with_capacity(SOME_NAMES);
+        // Without opening it once more: where this handle reads on, nobody asks.
+        let _ = RawDir::new(self, buffer.spare_capacity_mut()).next();
     }
 
     /// Returns one name in the directory, reserved or not; `None` if it is empty.

@@ -4,6 +4,9 @@
 //! Directories are read in parallel; each directory's sorted names are merged with its range of the archive, so the
 //! whole tree is never held in memory. What cannot be read is neither unchanged nor deleted: it becomes a
 //! [`Problem`], and its record stays. Deletions are written last, after [`Guard`] has seen how many there are.
+//!
+//! A hint may come before its change. So no name is looked at before the changes of names that are under way in its
+//! directory are done ([`Dir::wait_for_changes`]): what was looked at too early would not be hinted at again.
 
 use super::apply::dir_stamp;
 use super::findings::{Finding, Problem, Seen, Severity, What, Written};
@@ -130,6 +133,15 @@ struct Walk<'a> {
     mounts: Mutex<Option<(RelPath, Option<RelPath>)>>,
 }
 
+/// What a scan of hints has dealt with.
+#[derive(Default)]
+struct Hinted {
+    /// Paths that were looked at.
+    paths: BTreeSet<RelPath>,
+    /// Directories in which every change that was hinted at is done.
+    waited: BTreeSet<RelPath>,
+}
+
 impl Replica {
     /// Compares the whole tree with the archive, once. Blocks; not for a thread that serves others.
     ///
@@ -198,13 +210,13 @@ impl Replica {
         let mut report = self.run(
             |walk, scope| {
                 let mut covered: Option<&RelPath> = None;
-                let mut seen = BTreeSet::new();
+                let mut hinted = Hinted::default();
                 for (path, look) in dirty {
                     // In the order of a walk whatever lies below a recursive one follows it.
                     if covered.is_some_and(|c| path.starts_with(c)) {
                         continue;
                     }
-                    if walk.hinted(scope, path, *look, &mut seen) {
+                    if walk.hinted(scope, path, *look, &mut hinted) {
                         covered = Some(path);
                     }
                 }
@@ -793,14 +805,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Looks at a path that capture named. Returns whether everything below it was looked at too.
-    fn hinted<'s>(
-        &'s self,
-        scope: &Scope<'s>,
-        path: &RelPath,
-        look: Look,
-        seen: &mut BTreeSet<RelPath>,
-    ) -> bool {
-        if !seen.insert(path.clone()) || self.replica.filter.ignores_at_or_above(path) {
+    fn hinted<'s>(&'s self, scope: &Scope<'s>, path: &RelPath, look: Look, hinted: &mut Hinted) -> bool {
+        if !hinted.paths.insert(path.clone()) || self.replica.filter.ignores_at_or_above(path) {
             return false;
         }
         let Some((parent, name)) = path.split() else {
@@ -816,18 +822,22 @@ impl<'a> Walk<'a> {
             Ok(dir) => dir,
             Err(e) if is_not_there(&e) => {
                 // The directory itself is gone or something else: that is what has to be looked at.
-                return self.hinted(scope, &parent, Look { recursive: true, written: false }, seen);
+                return self.hinted(scope, &parent, Look { recursive: true, written: false }, hinted);
             }
             Err(e) => {
                 self.problem(&parent, Severity::Failed, format!("cannot open the directory: {e}"));
                 return false;
             }
         };
+        if hinted.waited.insert(parent.clone()) {
+            // Most programs stand before the operation, which may then wait, for a processor or the journal.
+            dir.wait_for_changes();
+        }
         if !parent.is_root() {
             let Some(above) = self.known(self.snapshot.get(&parent)) else { return false };
             if !above.is_some_and(|r| r.entry.content.is_dir()) {
                 // Nobody has looked at the directory yet; it comes with all that is in it.
-                return self.hinted(scope, &parent, Look { recursive: true, written: false }, seen);
+                return self.hinted(scope, &parent, Look { recursive: true, written: false }, hinted);
             }
         }
         let Some(record) = self.known(self.snapshot.get(path)) else { return false };

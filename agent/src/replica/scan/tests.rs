@@ -173,3 +173,119 @@ fn a_resolution_of_two_directories_says_nothing_of_what_is_in_them() {
     assert_eq!(left, [path("d/coming"), path("d/failed")]);
     assert_eq!(record("d/f"), before, "it was in no conflict");
 }
+
+/// A page of memory on which the kernel waits when it writes there, until it is let go.
+struct Trap {
+    faults: std::os::fd::OwnedFd,
+    page: usize,
+}
+
+/// A request of userfaultfd: its number, and as many words as it takes.
+fn request<const N: usize>(faults: &impl std::os::fd::AsRawFd, number: libc::c_ulong, mut words: [u64; N]) {
+    // SAFETY: the structures of these requests are words only, and N is how many of them there are.
+    let done = unsafe { libc::ioctl(faults.as_raw_fd(), number as _, words.as_mut_ptr()) };
+    assert_eq!(done, 0, "{number:#x}: {}", io::Error::last_os_error());
+}
+
+impl Trap {
+    /// Returns none where the kernel's own faults are not for this user.
+    fn set() -> Option<Trap> {
+        use rustix::mm::{MapFlags, ProtFlags, UserfaultfdFlags, mmap_anonymous, userfaultfd};
+        use rustix::param::page_size;
+        // It can only be waited for if it does not block.
+        let flags = UserfaultfdFlags::CLOEXEC | UserfaultfdFlags::NONBLOCK;
+        // SAFETY: it watches over a page that is made below, and over nothing else.
+        let faults = unsafe { userfaultfd(flags) }.ok()?;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping, at an address that the kernel chooses; it stays for ever.
+        let page =
+            unsafe { mmap_anonymous(std::ptr::null_mut(), page_size(), protection, MapFlags::PRIVATE) };
+        let page = page.unwrap() as usize;
+        // UFFDIO_API, then UFFDIO_REGISTER for missing pages.
+        request(&faults, 0xc018_aa3f, [0xaa, 0, 0]);
+        request(&faults, 0xc020_aa00, [page as u64, page_size() as u64, 1, 0]);
+        Some(Trap { faults, page })
+    }
+
+    /// Lists a directory into the page: until the trap is let go, the directory's lock is held, shared.
+    fn list(&self, dir: &std::path::Path) -> std::thread::JoinHandle<()> {
+        let (dir, page) = (fs::File::open(dir).unwrap(), self.page);
+        std::thread::spawn(move || {
+            use std::os::fd::AsRawFd;
+            // SAFETY: the page is as long as is said, and nobody else's.
+            let read = unsafe {
+                libc::syscall(libc::SYS_getdents64, dir.as_raw_fd(), page, rustix::param::page_size())
+            };
+            assert!(read > 0, "{}", io::Error::last_os_error());
+        })
+    }
+
+    /// Waits until somebody has stepped on it.
+    fn sprung(&self) {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let mut waiting = [PollFd::new(&self.faults, PollFlags::IN)];
+        assert_eq!(poll(&mut waiting, None), Ok(1));
+        assert_eq!(waiting[0].revents(), PollFlags::IN);
+    }
+
+    fn let_go(&self) {
+        // UFFDIO_ZEROPAGE.
+        let length = rustix::param::page_size() as u64;
+        request(&self.faults, 0xc020_aa04, [self.page as u64, length, 0, 0]);
+    }
+}
+
+/// Returns whether a thread of this process whose name starts so waits in the kernel, in this system call.
+fn waits(name: &str, call: libc::c_long) -> bool {
+    let threads = fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
+    threads.into_iter().any(|thread| {
+        let read = |file| fs::read_to_string(thread.join(file)).unwrap_or_default();
+        let uninterruptible = read("stat").rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" D"));
+        read("comm").starts_with(name)
+            && uninterruptible
+            && read("syscall").split(' ').next() == Some(&call.to_string())
+    })
+}
+
+#[test]
+fn a_hint_that_comes_before_its_change_is_looked_at_when_that_is_done() {
+    use std::thread;
+    let Some(trap) = Trap::set() else {
+        eprintln!("skipped: this user may not have the kernel's page faults");
+        return;
+    };
+    let pause = || thread::sleep(Duration::from_millis(1));
+    let world = world();
+    world.file("dir/known", "1");
+    world.file("dir/new", "2");
+    world.replica.scan_all().unwrap();
+    let (old, new) = (world.tree.join("dir/new"), world.tree.join("dir/known"));
+    // A rename that is under way: it cannot have the directory's lock yet, and is next.
+    let listing = trap.list(&world.tree.join("dir"));
+    trap.sprung();
+    let renaming = thread::Builder::new().name("renaming".to_owned()).spawn(move || {
+        // The standard library's rename is another call on each processor.
+        rustix::fs::renameat(rustix::fs::CWD, old, rustix::fs::CWD, new).unwrap();
+    });
+    while !waits("renaming", libc::SYS_renameat) {
+        pause();
+    }
+    let hints: BTreeMap<RelPath, Look> =
+        [hint("dir/known", false), hint("dir/new", false)].into_iter().flatten().collect();
+    thread::scope(|threads| {
+        let scan = threads.spawn(|| world.replica.scan_dirty(&hints).unwrap());
+        while !scan.is_finished() && !waits("scan-", libc::SYS_getdents64) {
+            pause();
+        }
+        trap.let_go();
+        assert!(scan.join().unwrap().again.is_empty());
+    });
+    listing.join().unwrap();
+    renaming.unwrap().join().unwrap();
+    assert!(!world.has("dir/new"), "it was looked at before it was renamed");
+    let record = world.replica.archive.read().unwrap().get(&path("dir/known")).unwrap();
+    let digest = blake3::hash(b"2");
+    let is_new =
+        |content: &Content| matches!(content, Content::File { digest: d, .. } if d.0 == *digest.as_bytes());
+    assert!(record.is_some_and(|record| is_new(&record.entry.content)));
+}
