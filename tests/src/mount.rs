@@ -65,6 +65,13 @@ impl Mounted {
         Mounted { point: point.to_owned() }
     }
 
+    /// Mounts an empty file system in memory that has no extended attributes.
+    pub fn ramfs(point: &Path) -> Mounted {
+        mount("vfsync-test", point, "ramfs", MountFlags::empty(), None::<&std::ffi::CStr>)
+            .unwrap_or_else(|e| panic!("cannot mount a ramfs (this test needs root): {e}"));
+        Mounted { point: point.to_owned() }
+    }
+
     /// Shows a directory at a second place.
     pub fn bind(from: &Path, point: &Path) -> Mounted {
         mount_bind(from, point)

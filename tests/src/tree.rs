@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat};
 
 use crate::Snapshot;
 
@@ -94,6 +94,30 @@ impl Tree {
         let path = self.path(path);
         done("chown (it takes root)", &path, chown(&path, Some(owner), Some(group)));
         self
+    }
+
+    /// Sets an extended attribute of a file or directory.
+    pub fn set_xattr(&self, path: impl AsRef<Path>, name: &str, value: impl AsRef<[u8]>) -> &Tree {
+        let path = self.path(path);
+        let set = rustix::fs::setxattr(&path, name, value.as_ref(), XattrFlags::empty());
+        done("set an extended attribute of", &path, set.map_err(Into::into));
+        self
+    }
+
+    /// Removes an extended attribute of a file or directory.
+    pub fn remove_xattr(&self, path: impl AsRef<Path>, name: &str) -> &Tree {
+        let path = self.path(path);
+        let removed = rustix::fs::removexattr(&path, name);
+        done("remove an extended attribute of", &path, removed.map_err(Into::into));
+        self
+    }
+
+    /// Returns an extended attribute of a file or directory, if it has it.
+    pub fn xattr(&self, path: impl AsRef<Path>, name: &str) -> Option<Vec<u8>> {
+        let mut value = vec![0; 64 << 10];
+        let length = rustix::fs::getxattr(self.path(path), name, &mut value[..]).ok()?;
+        value.truncate(length);
+        Some(value)
     }
 
     /// Sets the mtime of a file or directory, in nanoseconds since the epoch.

@@ -70,6 +70,23 @@ over_both_links! {
         assert_eq!((pair.second.mode("f"), pair.second.mode("d")), (0o6711, 0o2775));
     }
 
+    fn a_set_id_bit_does_not_go_over_to_a_file_that_stands_there_without_its_owner(pair) {
+        pair.first.file("f", "content").chmod("f", 0o755).file("own", "theirs").chmod("own", 0o755);
+        pair.in_step_with(["-perms", "-1"]);
+        pair.first.chmod("f", 0o4755);
+        pair.sync().args(["-perms", "-1"]).run().tells("the mode could not be set");
+        assert_eq!(pair.second.mode("f"), 0o755);
+        // One that was set there stays, as long as the bytes do.
+        pair.second.chmod("own", 0o4755);
+        pair.in_step_with(["-perms", "0o777"]);
+        pair.first.chmod("own", 0o750);
+        pair.sync().args(["-perms", "0o777"]).run().code(0);
+        assert_eq!((pair.first.mode("own"), pair.second.mode("own")), (0o750, 0o4750));
+        pair.first.file("own", "other bytes");
+        pair.sync().args(["-perms", "0o777"]).run();
+        assert_eq!((pair.second.text("own").as_str(), pair.second.mode("own")), ("other bytes", 0o750));
+    }
+
     fn prefer_settles_conflicts_for_its_root_and_leaves_the_rest_to_the_rules(pair) {
         pair.first.file("clash", "old").file("deleted", "old");
         pair.in_step();

@@ -1,14 +1,20 @@
 //! The encoding of what the archive stores: a format byte, then postcard, with replica ids interned and with what is
 //! usually equal left out. A record of a plain file takes about 90 bytes.
+//!
+//! Format 1 knows no extended attributes. Records that have none are still written in it; the others, and entries within
+//! other values, are of format 2.
 
 use crate::core::entry::{AttributeMask, Attributes, Content, Entry, Record, Shown, Stamp, Timestamp};
+use crate::core::extended::{Extended, ShownExtended};
 use crate::core::path::RelPath;
 use crate::core::version::{Lineage, ReplicaId, Sequence, Version};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// The first byte of every value.
+/// The first byte of every value without extended attributes.
 const FORMAT: u8 = 1;
+/// The first byte of a value that may have some.
+const EXTENDED: u8 = 2;
 
 /// Why a path is open: the peer's state is not the local one, and the position is already past it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +125,22 @@ struct Stored {
     remainder: bool,
 }
 
+/// What follows a record of format 2.
+#[derive(Serialize, Deserialize, PartialEq, Default)]
+struct StoredExtended {
+    /// extended attributes, access lists
+    vouched: (bool, bool),
+    intended: Extended,
+    shown: Option<StoredShownExtended>,
+}
+
+#[derive(Serialize, Deserialize, PartialEq)]
+struct StoredShownExtended {
+    /// `None`: as intended.
+    value: Option<Extended>,
+    racy: bool,
+}
+
 #[derive(Serialize, Deserialize)]
 struct StoredShown {
     stamp: Option<StoredStamp>,
@@ -178,12 +200,32 @@ pub(super) fn encode_record(record: &Record, interner: &mut Interner) -> Vec<u8>
         computed: record.computed,
         remainder: record.remainder,
     };
-    with_format(&stored)
+    let shown = record.shown.as_ref().and_then(|shown| shown.extended.as_ref());
+    let extended = StoredExtended {
+        vouched: (entry.vouched.xattrs, entry.vouched.acl),
+        intended: entry.extended.clone(),
+        shown: shown.map(|shown| StoredShownExtended {
+            value: (shown.value != entry.extended).then(|| shown.value.clone()),
+            racy: shown.racy,
+        }),
+    };
+    if extended == StoredExtended::default() {
+        return with_format(&stored);
+    }
+    encode(EXTENDED, &(stored, extended))
 }
 
 /// Decodes a record; `None` if it is damaged.
 pub(super) fn decode_record(bytes: &[u8], interner: &Interner) -> Option<Record> {
-    let stored: Stored = without_format(bytes)?;
+    let (stored, extended): (Stored, StoredExtended) = match bytes.split_first()? {
+        (&EXTENDED, rest) => postcard::from_bytes(rest).ok()?,
+        _ => (without_format(bytes)?, StoredExtended::default()),
+    };
+    let intended = extended.intended;
+    let shown_extended = extended.shown.map(|shown| ShownExtended {
+        value: shown.value.unwrap_or_else(|| intended.clone()),
+        racy: shown.racy,
+    });
     let content_lineage = Lineage {
         now: interner.unpack(&stored.content_now)?,
         same: unpack_all(interner, &stored.content_same)?,
@@ -214,6 +256,7 @@ pub(super) fn decode_record(bytes: &[u8], interner: &Interner) -> Option<Record>
             }),
             mtime,
             attributes: shown.attributes.unwrap_or(stored.attributes),
+            extended: shown_extended,
         }
     });
     let from = match stored.from {
@@ -221,12 +264,14 @@ pub(super) fn decode_record(bytes: &[u8], interner: &Interner) -> Option<Record>
         None => None,
     };
     let (mode, owner, group) = stored.vouched;
+    let (xattrs, acl) = extended.vouched;
     Some(Record {
         entry: Entry {
             content: stored.content,
             content_lineage,
             attributes: stored.attributes,
-            vouched: AttributeMask { mode, owner, group },
+            extended: intended,
+            vouched: AttributeMask { mode, owner, group, xattrs, acl },
             attributes_lineage,
             mtime: stored.mtime,
             mtime_version,
@@ -239,9 +284,90 @@ pub(super) fn decode_record(bytes: &[u8], interner: &Interner) -> Option<Record>
     })
 }
 
+/// A value with an entry within.
+pub(super) trait HoldsEntry: Serialize + for<'a> Deserialize<'a> {
+    /// The same as format 1 had it.
+    type Old: for<'a> Deserialize<'a> + Into<Self>;
+}
+
+impl HoldsEntry for Intent {
+    type Old = OldIntent;
+}
+
+impl HoldsEntry for Disputed {
+    type Old = OldDisputed;
+}
+
+/// An [`Entry`] in format 1.
+#[derive(Deserialize)]
+pub(super) struct OldEntry {
+    content: Content,
+    content_lineage: Lineage,
+    attributes: Attributes,
+    /// mode, owner, group
+    vouched: (u16, bool, bool),
+    attributes_lineage: Lineage,
+    mtime: Timestamp,
+    mtime_version: Version,
+}
+
+impl From<OldEntry> for Entry {
+    fn from(old: OldEntry) -> Entry {
+        let (mode, owner, group) = old.vouched;
+        Entry {
+            content: old.content,
+            content_lineage: old.content_lineage,
+            attributes: old.attributes,
+            extended: Extended::default(),
+            vouched: AttributeMask { mode, owner, group, ..AttributeMask::NONE },
+            attributes_lineage: old.attributes_lineage,
+            mtime: old.mtime,
+            mtime_version: old.mtime_version,
+        }
+    }
+}
+
+/// An [`Intent`] in format 1.
+#[derive(Deserialize)]
+pub(super) struct OldIntent(OldEntry, Option<ReplicaId>);
+
+impl From<OldIntent> for Intent {
+    fn from(old: OldIntent) -> Intent {
+        Intent { entry: old.0.into(), from: old.1 }
+    }
+}
+
+/// A [`Disputed`] in format 1.
+#[derive(Deserialize)]
+pub(super) struct OldDisputed(OldEntry, RelPath, Option<Sequence>);
+
+impl From<OldDisputed> for Disputed {
+    fn from(old: OldDisputed) -> Disputed {
+        Disputed { theirs: old.0.into(), at: old.1, keep_theirs: old.2 }
+    }
+}
+
+/// Encodes a value with an entry within.
+pub(super) fn encode_holder<T: HoldsEntry>(value: &T) -> Vec<u8> {
+    encode(EXTENDED, value)
+}
+
+/// Decodes it, of whichever format; `None` if it is damaged.
+pub(super) fn decode_holder<T: HoldsEntry>(bytes: &[u8]) -> Option<T> {
+    match bytes.split_first()? {
+        (&EXTENDED, rest) => postcard::from_bytes(rest).ok(),
+        (&FORMAT, rest) => postcard::from_bytes::<T::Old>(rest).ok().map(Into::into),
+        _ => None,
+    }
+}
+
+fn encode<T: Serialize>(format: u8, value: &T) -> Vec<u8> {
+    postcard::to_extend(value, vec![format]).expect("serialising plain data into memory does not fail")
+}
+
 /// Encodes a value with the format byte before it.
 pub(super) fn with_format<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_extend(value, vec![FORMAT]).expect("serialising plain data into memory does not fail")
+    encode(FORMAT, value)
 }
 
 /// Decodes what [`with_format`] made; `None` if it is damaged or of another format.

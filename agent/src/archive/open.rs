@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 /// The version of the tables and of their encoding.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
+/// The version before, which has no value that this one does not read: only an older vfsync cannot read all of this one.
+const BEFORE_EXTENDED: u32 = 1;
 /// How much of the database is kept in memory, in bytes.
 const CACHE: usize = 32 << 20;
 /// How often the state of the allocator is written at most. A crash within that time after it, with commits in between, has
@@ -364,7 +366,7 @@ fn open_checked(file: &Path, folder: &Path, root: &Path, clean: bool) -> Result<
         let mut meta = transaction.open_table(META)?;
         let schema = meta.get("schema")?.map(|v| v.value().to_vec());
         match schema.map(|v| <[u8; 4]>::try_from(v).map(u32::from_be_bytes)) {
-            None => {
+            None | Some(Ok(BEFORE_EXTENDED)) => {
                 meta.insert("schema", &SCHEMA.to_be_bytes()[..])?;
             }
             Some(Ok(SCHEMA)) => {}

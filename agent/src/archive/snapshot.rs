@@ -1,6 +1,6 @@
 //! A [`Snapshot`] is the archive as it was at one moment, whatever is written meanwhile.
 
-use super::codec::{Disputed, Intent, Interner, Open, decode_record, without_format};
+use super::codec::{Disputed, Intent, Interner, Open, decode_holder, decode_record, without_format};
 use super::open::{ArchiveError, last_sequence};
 use super::{
     CONTENTS, DISPUTED, ENTRIES, INTENTS, META, OPEN, PEERS, POSITIONS, SCOPES, SEQUENCES, below, key, path,
@@ -175,6 +175,12 @@ impl Snapshot {
         Ok(stored.and_then(|v| <[u8; 8]>::try_from(v).ok()).map(u64::from_be_bytes))
     }
 
+    /// Returns a number that stands for the extended attributes that records tell of; 0 is none.
+    pub fn extended(&self) -> Result<u64, ArchiveError> {
+        let stored = self.meta.get("extended")?.map(|v| v.value().to_vec());
+        Ok(stored.and_then(|v| <[u8; 8]>::try_from(v).ok()).map_or(0, u64::from_be_bytes))
+    }
+
     /// Returns the paths that are open towards a peer.
     pub fn open(
         &self,
@@ -216,7 +222,7 @@ impl Snapshot {
 
     /// Returns what a peer has at a path in conflict.
     pub fn disputed(&self, peer: ReplicaId, path: &RelPath) -> Result<Option<Disputed>, ArchiveError> {
-        Ok(self.disputed.get((peer.0, &key(path)[..]))?.and_then(|v| without_format(v.value())))
+        Ok(self.disputed.get((peer.0, &key(path)[..]))?.and_then(|v| decode_holder(v.value())))
     }
 
     /// Returns what peers have at the paths in conflict at or below a path.
@@ -236,7 +242,7 @@ impl Snapshot {
             let (key, value) = row?;
             let path = path(key.value().1).ok_or(ArchiveError::Damaged("a key is no path"))?;
             if path.starts_with(top)
-                && let Some(disputed) = without_format(value.value())
+                && let Some(disputed) = decode_holder(value.value())
             {
                 found.push((path, disputed));
             }
@@ -264,7 +270,7 @@ impl Snapshot {
 
     /// Returns what was about to be put at a path.
     pub fn intent(&self, path: &RelPath) -> Result<Option<Intent>, ArchiveError> {
-        Ok(self.intents.get(&key(path)[..])?.and_then(|v| without_format(v.value())))
+        Ok(self.intents.get(&key(path)[..])?.and_then(|v| decode_holder(v.value())))
     }
 
     /// Returns every path with an intent: those that the last owner was at when it stopped.

@@ -1,5 +1,8 @@
 use super::*;
-use crate::core::entry::{Attributes, Content, Digest, Entry, Record, Shown, Stamp, Timestamp};
+use crate::core::entry::{
+    AttributeMask, Attributes, Content, Digest, Entry, Record, Shown, Stamp, Timestamp,
+};
+use crate::core::extended::{Acl, Acls, Extended, ShownExtended, Xattrs};
 use crate::core::version::{ReplicaId, Sequence};
 use std::path::Path;
 
@@ -20,7 +23,7 @@ fn record(writer: &mut Writer<'_>, content: Content) -> Record {
     let stamp = Stamp { dev: 2049, ino: 1_234_567, ctime: mtime, mtime, size: 2048 };
     Record {
         entry: Entry::new(content, attributes, mtime, writer.replica(), sequence),
-        shown: Some(Shown { stamp: Some(stamp), mtime, attributes }),
+        shown: Some(Shown { stamp: Some(stamp), mtime, attributes, extended: None }),
         sequence,
         from: None,
         computed: false,
@@ -252,4 +255,77 @@ fn an_archive_without_an_index_of_contents_gets_one() {
     let (archive, opened) = open(state.path());
     assert!(matches!(opened, Opened::Existing { .. }));
     assert_eq!(archive.read().unwrap().with_content(&Digest([1; 32]), 9).unwrap(), [path("a")]);
+}
+
+/// One extended attribute, and an access list.
+fn some_extended(value: &str) -> Extended {
+    let xattrs = Xattrs::new(&std::collections::BTreeMap::from([("user.a", value)])).unwrap();
+    Extended { xattrs, acls: Acls::new(Some(Acl::of_mode(0o640).with_mode(0o660)), None) }
+}
+
+#[test]
+fn extended_attributes_are_kept_and_what_other_options_told_of_them_is_vouched_for_no_longer() {
+    let state = tempfile::tempdir().unwrap();
+    let (archive, _) = open(state.path());
+    let put = |p: &str, intended: Extended, shown: Extended| {
+        archive.write(Durable::Yes, |w| {
+            let mut record = record(w, file());
+            record.entry.extended = intended;
+            record.entry.vouched = AttributeMask { xattrs: true, acl: true, ..AttributeMask::ALL };
+            record.shown.as_mut().unwrap().extended = Some(ShownExtended { value: shown, racy: true });
+            w.put(&path(p), &record)?;
+            Ok(record)
+        })
+    };
+    let same = put("a", some_extended("1"), some_extended("1")).unwrap();
+    let other = put("b", some_extended("1"), Extended::default()).unwrap();
+    let get = |p| archive.read().unwrap().get(&path(p)).unwrap().unwrap();
+    assert_eq!((get("a"), get("b")), (same, other));
+    assert_eq!(archive.read().unwrap().extended().unwrap(), 0);
+
+    archive.write(Durable::Yes, |w| w.set_extended(7)).unwrap();
+    let after = get("b");
+    assert_eq!((after.entry.vouched, after.shown.unwrap().extended), (AttributeMask::ALL, None));
+    assert_eq!((after.entry.extended, after.sequence), (some_extended("1"), Sequence(2)));
+    assert_eq!(archive.read().unwrap().extended().unwrap(), 7);
+}
+
+#[test]
+fn an_archive_of_the_schema_before_is_read_as_it_is() {
+    let state = tempfile::tempdir().unwrap();
+    let (archive, _) = open(state.path());
+    put(&archive, &["a"]);
+    let before = archive.read().unwrap().get(&path("a")).unwrap();
+    let entry = before.clone().unwrap().entry;
+    let file = archive.folder().join("archive.redb");
+    archive.close().unwrap();
+    // An entry as it was within other values.
+    let vouched = (entry.vouched.mode, entry.vouched.owner, entry.vouched.group);
+    let old = (
+        &entry.content,
+        &entry.content_lineage,
+        entry.attributes,
+        vouched,
+        &entry.attributes_lineage,
+        entry.mtime,
+        &entry.mtime_version,
+    );
+    let intent = postcard::to_extend(&(&old, Some(ReplicaId(9))), vec![1]).unwrap();
+    let disputed = postcard::to_extend(&(&old, path("a"), Some(Sequence(3))), vec![1]).unwrap();
+    let db = redb::Database::open(file).unwrap();
+    let transaction = db.begin_write().unwrap();
+    transaction.open_table(META).unwrap().insert("schema", &1u32.to_be_bytes()[..]).unwrap();
+    transaction.open_table(INTENTS).unwrap().insert(&b"a"[..], &intent[..]).unwrap();
+    transaction.open_table(DISPUTED).unwrap().insert((5, &b"a"[..]), &disputed[..]).unwrap();
+    transaction.commit().unwrap();
+    drop(db);
+
+    let (archive, opened) = open(state.path());
+    assert!(matches!(opened, Opened::Existing { .. }));
+    let snapshot = archive.read().unwrap();
+    assert_eq!(snapshot.get(&path("a")).unwrap(), before);
+    let intent = snapshot.intent(&path("a")).unwrap().unwrap();
+    assert_eq!(intent, Intent { entry: entry.clone(), from: Some(ReplicaId(9)) });
+    let disputed = snapshot.disputed(ReplicaId(5), &path("a")).unwrap().unwrap();
+    assert_eq!(disputed, Disputed { theirs: entry, at: path("a"), keep_theirs: Some(Sequence(3)) });
 }

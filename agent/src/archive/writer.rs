@@ -1,18 +1,22 @@
 //! A [`Writer`] changes the archive within one transaction.
 
 use super::codec::{
-    Disputed, Intent, Interner, Open, decode_record, encode_record, with_format, without_format,
+    Disputed, Intent, Interner, Open, decode_holder, decode_record, encode_holder, encode_record, with_format,
 };
 use super::open::{ArchiveError, last_sequence};
 use super::{
     CONTENTS, DISPUTED, ENTRIES, INTENTS, META, OPEN, PEERS, POSITIONS, REPLICAS, SCOPES, SEQUENCES,
     content_key, key,
 };
-use crate::core::entry::Record;
+use crate::core::entry::{AttributeMask, Record};
 use crate::core::path::RelPath;
 use crate::core::version::{ReplicaId, Sequence};
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
+use std::ops::Bound;
 use std::sync::{Arc, RwLock};
+
+/// So many records are held in memory while all of them are gone through.
+const AT_ONCE: usize = 4096;
 
 /// Changes to an archive, all or none.
 pub struct Writer<'t> {
@@ -96,7 +100,7 @@ impl<'t> Writer<'t> {
 
     /// Returns what was about to be put at a path.
     pub fn intent(&self, path: &RelPath) -> Result<Option<Intent>, ArchiveError> {
-        Ok(self.intents.get(&key(path)[..])?.and_then(|v| without_format(v.value())))
+        Ok(self.intents.get(&key(path)[..])?.and_then(|v| decode_holder(v.value())))
     }
 
     /// Returns what is known of a path.
@@ -171,6 +175,41 @@ impl<'t> Writer<'t> {
         Ok(())
     }
 
+    /// Notes which extended attributes records tell of from now on: a number that stands for them, 0 for none. What they
+    /// told of others is vouched for no longer; it stays what was intended.
+    pub fn set_extended(&mut self, names: u64) -> Result<(), ArchiveError> {
+        if names != 0 {
+            let mut after = Vec::new();
+            while let Some(last) = self.forget_shown_extended(&after)? {
+                after = last;
+            }
+        }
+        self.meta.insert("extended", &names.to_be_bytes()[..])?;
+        Ok(())
+    }
+
+    /// Does so for the next records after a key; returns the last of them.
+    fn forget_shown_extended(&mut self, after: &[u8]) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let from = (Bound::Excluded(after), Bound::Unbounded);
+        let (mut last, mut changed) = (None, Vec::new());
+        for row in self.entries.range::<&[u8]>(from)?.take(AT_ONCE) {
+            let (key, value) = row?;
+            last = Some(key.value().to_vec());
+            let record = decode_record(value.value(), &self.interner);
+            let mut record = record.ok_or(ArchiveError::Damaged("a record cannot be read"))?;
+            let vouched = record.entry.vouched;
+            let shown = record.shown.as_mut().and_then(|shown| shown.extended.take());
+            if shown.is_some() || vouched.xattrs || vouched.acl {
+                record.entry.vouched = AttributeMask { xattrs: false, acl: false, ..vouched };
+                changed.push((key.value().to_vec(), encode_record(&record, &mut self.interner)));
+            }
+        }
+        for (key, value) in changed {
+            self.entries.insert(&key[..], &value[..])?;
+        }
+        Ok(last)
+    }
+
     /// Notes that a path is open towards a peer.
     pub fn set_open(&mut self, peer: ReplicaId, path: &RelPath, open: &Open) -> Result<(), ArchiveError> {
         self.open.insert((peer.0, &key(path)[..]), &with_format(open)[..])?;
@@ -187,7 +226,7 @@ impl<'t> Writer<'t> {
 
     /// Returns what a peer has at a path in conflict.
     pub fn disputed(&self, peer: ReplicaId, path: &RelPath) -> Result<Option<Disputed>, ArchiveError> {
-        Ok(self.disputed.get((peer.0, &key(path)[..]))?.and_then(|v| without_format(v.value())))
+        Ok(self.disputed.get((peer.0, &key(path)[..]))?.and_then(|v| decode_holder(v.value())))
     }
 
     /// Notes what a peer has at a path in conflict.
@@ -197,7 +236,7 @@ impl<'t> Writer<'t> {
         path: &RelPath,
         disputed: &Disputed,
     ) -> Result<(), ArchiveError> {
-        self.disputed.insert((peer.0, &key(path)[..]), &with_format(disputed)[..])?;
+        self.disputed.insert((peer.0, &key(path)[..]), &encode_holder(disputed)[..])?;
         Ok(())
     }
 
@@ -209,7 +248,7 @@ impl<'t> Writer<'t> {
 
     /// Notes what is about to be put at a path.
     pub fn set_intent(&mut self, path: &RelPath, intent: &Intent) -> Result<(), ArchiveError> {
-        self.intents.insert(&key(path)[..], &with_format(intent)[..])?;
+        self.intents.insert(&key(path)[..], &encode_holder(intent)[..])?;
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! An [`Entry`] is a fact about one path of one replica: its content, attributes and mtime, each with a version of
 //! its own. A [`Record`] is an entry as the archive keeps it: with what the disk showed when it was written.
 
+use super::extended::{Extended, ShownExtended};
 use super::version::{Lineage, ReplicaId, Sequence, Version};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -87,11 +88,23 @@ pub struct AttributeMask {
     pub owner: bool,
     /// The group.
     pub group: bool,
+    /// The extended attributes.
+    pub xattrs: bool,
+    /// The access lists.
+    pub acl: bool,
 }
 
 impl AttributeMask {
-    /// All of them: what a replica vouches for that saw the attributes on its own disk.
-    pub const ALL: AttributeMask = AttributeMask { mode: 0o7777, owner: true, group: true };
+    /// Nothing.
+    pub const NONE: AttributeMask =
+        AttributeMask { mode: 0, owner: false, group: false, xattrs: false, acl: false };
+    /// All that every look shows: what a replica vouches for that saw the attributes on its own disk. What has to be
+    /// asked for, [`Extended`], is not among it.
+    pub const ALL: AttributeMask =
+        AttributeMask { mode: 0o7777, owner: true, group: true, ..AttributeMask::NONE };
+
+    /// What has to be asked for: [`Extended`].
+    pub const EXTENDED: AttributeMask = AttributeMask { xattrs: true, acl: true, ..AttributeMask::NONE };
 
     /// Returns what this means and the other does not.
     #[must_use]
@@ -100,6 +113,20 @@ impl AttributeMask {
             mode: self.mode & !other.mode,
             owner: self.owner && !other.owner,
             group: self.group && !other.group,
+            xattrs: self.xattrs && !other.xattrs,
+            acl: self.acl && !other.acl,
+        }
+    }
+
+    /// Returns what one of them means.
+    #[must_use]
+    pub fn or(self, other: AttributeMask) -> AttributeMask {
+        AttributeMask {
+            mode: self.mode | other.mode,
+            owner: self.owner || other.owner,
+            group: self.group || other.group,
+            xattrs: self.xattrs || other.xattrs,
+            acl: self.acl || other.acl,
         }
     }
 
@@ -110,11 +137,14 @@ impl AttributeMask {
             mode: self.mode & other.mode,
             owner: self.owner && other.owner,
             group: self.group && other.group,
+            xattrs: self.xattrs && other.xattrs,
+            acl: self.acl && other.acl,
         }
     }
 }
 
-/// The state of the *attributes* register. A symbolic link has none that matter.
+/// The part of the *attributes* register that every look shows; [`Extended`] is the other. A symbolic link has none that
+/// matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Attributes {
     /// Permission bits (of `0o7777`).
@@ -153,6 +183,8 @@ pub struct Entry {
     pub content_lineage: Lineage,
     /// Mode, owner, group: as intended.
     pub attributes: Attributes,
+    /// Extended attributes and access lists, as intended: the rest of the same register.
+    pub extended: Extended,
     /// Which attributes the version vouches for; the others were never compared.
     pub vouched: AttributeMask,
     /// The version of the attributes.
@@ -164,15 +196,29 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Returns whether the attributes of the two are the same where `mask` looks.
+    pub fn same_attributes(&self, other: &Entry, mask: AttributeMask) -> bool {
+        self.attributes.equal_under(&other.attributes, mask)
+            && self.extended.equal_under(&other.extended, mask)
+    }
+
+    /// Takes the attributes that `mask` names from another entry.
+    pub fn overlay(&mut self, other: &Entry, mask: AttributeMask) {
+        self.attributes = self.attributes.overlaid(&other.attributes, mask);
+        self.extended = self.extended.overlaid(&other.extended, mask);
+    }
+
     /// Returns what the entry has seen of a replica, in any register; 0 is nothing.
     pub fn counter(&self, replica: ReplicaId) -> u64 {
         let (content, attributes) = (&self.content_lineage.now, &self.attributes_lineage.now);
         content.counter(replica).max(attributes.counter(replica)).max(self.mtime_version.counter(replica))
     }
 
-    /// Returns what the versions take in memory, in bytes.
-    pub fn versions_size(&self) -> usize {
-        self.content_lineage.size() + self.attributes_lineage.size() + self.mtime_version.size()
+    /// Returns what versions and extended attributes take in memory, in bytes.
+    pub fn variable_size(&self) -> usize {
+        let versions =
+            self.content_lineage.size() + self.attributes_lineage.size() + self.mtime_version.size();
+        versions + self.extended.size()
     }
 
     /// Returns the entry of something that `replica` saw on its disk for the first time.
@@ -188,6 +234,7 @@ impl Entry {
             content,
             content_lineage: Lineage::new(version.clone()),
             attributes,
+            extended: Extended::default(),
             vouched: AttributeMask::ALL,
             attributes_lineage: Lineage::new(version.clone()),
             mtime,
@@ -201,6 +248,7 @@ impl Entry {
         Entry {
             content: Content::Deleted,
             content_lineage: self.content_lineage.bumped(replica, counter),
+            extended: Extended::default(),
             ..self.clone()
         }
     }
@@ -253,7 +301,7 @@ pub struct Stamp {
 
 /// What the disk showed when a record was written. Only a change of this is a local edit; what was intended may
 /// differ from it (a chown that was not allowed, `times = false`, `perms = 0`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
     /// The stamp; `None` where it cannot be trusted, so that the next scan reads the file again.
     pub stamp: Option<Stamp>,
@@ -261,6 +309,8 @@ pub struct Shown {
     pub mtime: Timestamp,
     /// The attributes.
     pub attributes: Attributes,
+    /// Extended attributes and access lists; `None` where nobody has looked at them under the options of now.
+    pub extended: Option<ShownExtended>,
 }
 
 /// An entry as one replica's archive keeps it.

@@ -3,6 +3,7 @@
 pub mod dirty;
 pub mod entry;
 pub mod escaped;
+pub mod extended;
 pub mod filter;
 pub mod guard;
 pub mod order;

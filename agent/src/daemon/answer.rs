@@ -113,6 +113,11 @@ impl Site {
         drop(open);
         let (stage, _) = kept.stage();
         match stage.replica() {
+            Some(replica) if !replica.options.extended.suits(&hello.link, &hello.options) => bail!(
+                "extended attributes or access lists are looked at otherwise on the other host: give {} the same xattrs, \
+                 xattrignore, xattrignorenot and acl in both configurations",
+                kept.root.display()
+            ),
             Some(replica) => Ok((kept, replica.clone())),
             None => match stage.why() {
                 Some(why) => bail!("{why}"),

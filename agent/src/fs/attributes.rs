@@ -51,9 +51,11 @@ fn path_of(handle: impl AsFd) -> String {
 }
 
 /// Copies extended attributes, access lists among them, from one open file to another. Left out is what belongs to
-/// the content (a capability or a signature must not pass to other bytes) or to the layer below.
-pub(crate) fn copy_xattrs(from: &File, to: &File) -> Result<()> {
-    for name in xattr_names(from)?.split(|&b| b == 0).filter(|name| passes_on(name)) {
+/// the content (a capability or a signature must not pass to other bytes) or to the layer below, and what `is_set` says
+/// that the other has already.
+pub(crate) fn copy_xattrs(from: &File, to: &File, is_set: impl Fn(&[u8]) -> bool) -> Result<()> {
+    let names = xattr_names(from)?;
+    for name in names.split(|&b| b == 0).filter(|name| passes_on(name) && !is_set(name)) {
         let Some(value) = xattr(from, name)? else { continue };
         match rustix::fs::fsetxattr(to, name, &value, XattrFlags::empty()) {
             // Not for us to set: a security module does, or nobody.

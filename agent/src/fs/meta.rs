@@ -72,6 +72,12 @@ impl Meta {
         is_within(self.stamp.mtime, now, window) && is_within(self.stamp.ctime, now, window)
     }
 
+    /// Returns whether a further change of what the ctime alone tells of could leave it as it is: it lies within
+    /// `window` of `now`.
+    pub fn is_fresh(&self, now: Timestamp, window: Duration) -> bool {
+        is_within(self.stamp.ctime, now, window)
+    }
+
     /// Returns whether both show one inode with the same content, mode and owner. The ctime is left out, because
     /// renames and links move it.
     pub fn same_but_ctime(&self, other: &Meta) -> bool {

@@ -8,6 +8,7 @@ mod beneath;
 mod capabilities;
 pub(crate) mod change;
 mod dir;
+pub(crate) mod extended;
 mod handle;
 mod hash;
 mod lease;

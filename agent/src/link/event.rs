@@ -74,7 +74,8 @@ pub fn describe_both(here: Option<&Entry>, there: &Entry, policy: &Policy) -> (S
     let both_stand = here.content.is_live() && there.content.is_live();
     if both_stand && here.content == there.content {
         for (text, entry) in [(&mut mine, here), (&mut theirs, there)] {
-            let (own, other) = (&entry.attributes, if std::ptr::eq(entry, here) { there } else { here });
+            let other = if std::ptr::eq(entry, here) { there } else { here };
+            let own = &entry.attributes;
             if (own.mode ^ other.attributes.mode) & policy.mask.mode != 0 {
                 text.push_str(&format!(", mode {:04o}", own.mode));
             }
@@ -84,6 +85,15 @@ pub fn describe_both(here: Option<&Entry>, there: &Entry, policy: &Policy) -> (S
             if policy.mask.group && own.gid != other.attributes.gid {
                 text.push_str(&format!(", group {}", own.gid));
             }
+            if policy.mask.xattrs && entry.extended.xattrs != other.extended.xattrs {
+                let names = entry.extended.xattrs.iter().map(|(name, _)| name.escape_ascii().to_string());
+                let names = names.collect::<Vec<_>>().join(" ");
+                text.push_str(&format!(", extended attributes: {}", or_none(&names)));
+            }
+            if policy.mask.acl && entry.extended.acls != other.extended.acls {
+                let has = if entry.extended.acls.is_empty() { "no" } else { "an" };
+                text.push_str(&format!(", {has} access list"));
+            }
         }
     }
     let by_time = matches!(policy.prefer.or(policy.force), Some(Preference::Newer | Preference::Older));
@@ -91,6 +101,10 @@ pub fn describe_both(here: Option<&Entry>, there: &Entry, policy: &Policy) -> (S
         theirs.push_str(", of the same mtime: neither is newer");
     }
     (mine, theirs)
+}
+
+fn or_none(names: &str) -> &str {
+    if names.is_empty() { "none" } else { names }
 }
 
 /// Returns what a verdict over the entry `offered` at `path` means to a person; `None` for what is nothing new.

@@ -4,7 +4,7 @@
 use super::credit::Closed;
 use super::{BATCH_COST, Sent, Shared};
 use crate::archive::{ArchiveError, Snapshot};
-use crate::core::entry::{Content, Record};
+use crate::core::entry::{AttributeMask, Content, Record};
 use crate::core::order::{Phase, Phases};
 use crate::core::path::RelPath;
 use crate::core::version::Sequence;
@@ -292,7 +292,11 @@ impl Offerer {
         if path.is_root() || (is_from_peer && !again) || shared.leaves_out(path) {
             return None;
         }
-        let entry = record.entry.clone();
+        let mut entry = record.entry.clone();
+        // What the link does not carry is nobody's business there.
+        let carried = shared.policy.mask.or(AttributeMask::ALL);
+        entry.vouched = entry.vouched.and(carried);
+        entry.extended = entry.extended.only(carried);
         let like = match &entry.content {
             Content::File { digest, size } if *size > HINTED && shared.copy_local && !self.peer_is_empty => {
                 shared.replica.lately_at(digest).filter(|path| !shared.leaves_out(path))

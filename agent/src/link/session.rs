@@ -185,8 +185,8 @@ pub struct Session {
     pub remote_root: Vec<u8>,
 }
 
-/// Turns the options of a link into the policy of one end.
-fn policy(link: &LinkOptions, is_first: bool, first_meeting: bool) -> Policy {
+/// Turns the options of a link into the policy of one end, whose replica is looked at as `options` say.
+fn policy(link: &LinkOptions, options: &ReplicaOptions, is_first: bool, first_meeting: bool) -> Policy {
     let side = |preference| side_of(preference, is_first);
     let forbidden = if is_first { link.forbidden_in_first } else { link.forbidden_in_second };
     let attributes = &link.attributes;
@@ -196,6 +196,8 @@ fn policy(link: &LinkOptions, is_first: bool, first_meeting: bool) -> Policy {
             mode: (attributes.perms & 0o7777) as u16,
             owner: attributes.owner,
             group: attributes.group,
+            xattrs: attributes.xattrs && options.extended.xattrs,
+            acl: attributes.acl && options.extended.acl,
         },
         prefer: link.prefer.map(side),
         force: link.force.map(side),
@@ -239,7 +241,7 @@ fn rules(link: &LinkOptions, is_first: bool) -> Result<Rules, FilterError> {
 /// with may not be dealt with.
 fn scope(link: &LinkOptions, options: &ReplicaOptions) -> u64 {
     let attributes = &link.attributes;
-    let parts = (&link.ignore, &link.ignorenot, attributes, options.links);
+    let parts = (&link.ignore, &link.ignorenot, attributes, options.links, options.extended.number());
     let bytes = postcard::to_stdvec(&parts).expect("options can be encoded: they are sent, too");
     let hash = blake3::hash(&bytes);
     u64::from_be_bytes(hash.as_bytes()[..8].try_into().expect("a hash is longer than 8 bytes"))
@@ -480,7 +482,7 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         replica.archive.write(crate::archive::Durable::Later, |w| w.set_peer_name(peer, &peer_name))?;
     }
     let same_scope = snapshot.scope(peer)? == Some(scope);
-    let policy = policy(&link, is_first, first_meeting);
+    let policy = policy(&link, &replica.options, is_first, first_meeting);
     let shared = Arc::new(Shared {
         replica: replica.clone(),
         peer,

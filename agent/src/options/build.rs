@@ -4,6 +4,7 @@ use super::naming::{Named, check_roots};
 use super::setting::Followed;
 use super::*;
 use super::{table::Kind, value};
+use crate::core::extended::names_access_lists;
 use crate::environment::Environment;
 
 /// How many roots a command takes.
@@ -57,8 +58,15 @@ impl Options {
 
 impl Draft {
     fn new() -> Draft {
-        let attributes =
-            AttributeOptions { perms: 0o1777, owner: false, group: false, numeric_ids: false, times: false };
+        let attributes = AttributeOptions {
+            perms: 0o1777,
+            owner: false,
+            group: false,
+            numeric_ids: false,
+            times: false,
+            xattrs: false,
+            acl: false,
+        };
         Draft {
             options: Options {
                 roots: Vec::new(),
@@ -136,6 +144,8 @@ impl Draft {
             "owner" => attributes.owner = on,
             "group" => attributes.group = on,
             "numericids" => attributes.numeric_ids = on,
+            "xattrs" => replica.extended.xattrs = on,
+            "acl" => replica.extended.acl = on,
             "confirmbigdel" => replica.confirm_big_delete = on,
             "xferbycopying" => *copy_local = on,
             "sortbysize" => order.by_size = on,
@@ -245,6 +255,8 @@ impl Draft {
             "ignorenot" => self.options.policy.ignorenot.push(spec),
             "backup" => self.options.replica.backup.which.push(spec),
             "backupnot" => self.options.replica.backup.not.push(spec),
+            "xattrignore" => self.options.replica.extended.ignore.push(spec),
+            "xattrignorenot" => self.options.replica.extended.ignorenot.push(spec),
             "immutable" => self.options.replica.immutable.push(spec),
             "immutablenot" => self.options.replica.immutable_not.push(spec),
             "sortfirst" => self.options.policy.order.first.push(spec),
@@ -309,6 +321,11 @@ impl Draft {
         if environment.no_color && options.command.color.is_none() {
             options.command.color = Some(false);
         }
+        let extended = &mut options.replica.extended;
+        // That is how Unison is told to carry them.
+        extended.acl |= extended.xattrs && names_access_lists(&extended.ignorenot);
+        options.policy.attributes.xattrs = extended.xattrs;
+        options.policy.attributes.acl = extended.acl;
         let backup = &options.replica.backup;
         if backup.prefix.is_empty() && backup.suffix.is_empty() && backup.folder.is_some() {
             options.notices.push("without a prefix and a suffix one version of each path is kept".into());

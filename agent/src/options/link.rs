@@ -66,6 +66,10 @@ pub struct AttributeOptions {
     pub numeric_ids: bool,
     /// Whether modification times are.
     pub times: bool,
+    /// Whether extended attributes are: those that [`super::ExtendedOptions`] names.
+    pub xattrs: bool,
+    /// Whether access lists are.
+    pub acl: bool,
 }
 
 /// What is compressed of what is sent.

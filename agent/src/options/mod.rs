@@ -17,7 +17,8 @@ pub use build::RootsWanted;
 pub use link::{AttributeOptions, Compress, Forbidden, LinkOptions, Order, Policy, Preference, Preferred};
 pub use setting::{OptionError, Origin, Setting};
 
-use crate::core::filter::Pathspec;
+use crate::core::extended::ExtendedNames;
+use crate::core::filter::{FilterError, Pathspec};
 use crate::core::path::RelPath;
 use crate::roots::Root;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,8 @@ pub struct ReplicaOptions {
     pub fastcheck: FastCheck,
     /// Whether symbolic links are synchronised or left out.
     pub links: SymbolicLinks,
+    /// Which extended attributes are looked at.
+    pub extended: ExtendedOptions,
     /// Directories whose children are not looked at again once they are known.
     pub immutable: Vec<Pathspec>,
     /// Exceptions to `immutable`.
@@ -79,6 +82,7 @@ impl Default for ReplicaOptions {
         ReplicaOptions {
             fastcheck: FastCheck::Stamps,
             links: SymbolicLinks::Synchronise,
+            extended: ExtendedOptions::default(),
             immutable: Vec::new(),
             immutable_not: Vec::new(),
             mountpoints: Vec::new(),
@@ -91,6 +95,49 @@ impl Default for ReplicaOptions {
             capture: CaptureChoice::Auto,
             max_threads: None,
         }
+    }
+}
+
+/// Which extended attributes are looked at, and whether access lists are.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ExtendedOptions {
+    /// Whether extended attributes are.
+    pub xattrs: bool,
+    /// Whether access lists are.
+    pub acl: bool,
+    /// Names that are left out.
+    pub ignore: Vec<Pathspec>,
+    /// Exceptions to `ignore`, and to what is left out without being told.
+    pub ignorenot: Vec<Pathspec>,
+}
+
+impl ExtendedOptions {
+    /// Compiles the patterns.
+    ///
+    /// # Errors
+    /// When they are too many or too large together.
+    pub fn names(&self) -> Result<ExtendedNames, FilterError> {
+        let patterns = (&self.ignore[..], &self.ignorenot[..]);
+        ExtendedNames::new(self.xattrs.then_some(patterns), self.acl)
+    }
+
+    /// Returns whether a replica that is looked at like this can have a link that wants what `other` says: what one end
+    /// sees and the other does not would look like a change.
+    pub fn suits(&self, link: &LinkOptions, other: &ReplicaOptions) -> bool {
+        let wants = link.attributes.xattrs || link.attributes.acl;
+        !wants || self.number() == other.extended.number()
+    }
+
+    /// Returns a number that stands for what is looked at; 0 is nothing.
+    pub fn number(&self) -> u64 {
+        if !self.xattrs && !self.acl {
+            return 0;
+        }
+        let patterns = if self.xattrs { Some((&self.ignore, &self.ignorenot)) } else { None };
+        let bytes =
+            postcard::to_stdvec(&(patterns, self.acl)).expect("options can be encoded: they are sent, too");
+        let hash = blake3::hash(&bytes);
+        u64::from_be_bytes(*hash.as_bytes().first_chunk().expect("a hash is longer")).max(1)
     }
 }
 

@@ -56,8 +56,15 @@ fn every_option_that_works_is_applied_and_every_other_answers() {
 #[test]
 fn the_defaults_are_unison_s() {
     let o = pair(&[]).unwrap();
-    let expected =
-        AttributeOptions { perms: 0o1777, owner: false, group: false, numeric_ids: false, times: false };
+    let expected = AttributeOptions {
+        perms: 0o1777,
+        owner: false,
+        group: false,
+        numeric_ids: false,
+        times: false,
+        xattrs: false,
+        acl: false,
+    };
     assert_eq!(o.policy.attributes, expected);
     assert!(!o.command.batch && o.replica.confirm_big_delete && o.notices.is_empty());
     assert_eq!(o.command.logfile, None);
@@ -119,7 +126,7 @@ fn what_this_version_does_not_do_is_refused_and_its_default_is_not() {
     for (name, value) in [
         ("follow", "Name x"),
         ("ignorecase", "true"),
-        ("xattrs", "true"),
+        ("ignorearchives", "true"),
         ("backupcurr", "Name *"),
         ("merge", "Name * -> m"),
         ("channels", "2"),
@@ -127,7 +134,7 @@ fn what_this_version_does_not_do_is_refused_and_its_default_is_not() {
         assert!(error(&[(name, value)]).contains("does not do that yet"), "{name}");
     }
     for (name, value) in
-        [("ignorecase", "default"), ("ignorecase", "no"), ("xattrs", "false"), ("acl", "false")]
+        [("ignorecase", "default"), ("ignorecase", "no"), ("dontchmod", "false"), ("backups", "false")]
     {
         assert!(pair(&[(name, value)]).unwrap().notices.is_empty(), "{name}");
     }
@@ -239,4 +246,20 @@ proptest! {
             .collect();
         let _ = Options::from_settings(&settings, RootsWanted::Star, &environment());
     }
+}
+
+#[test]
+fn access_lists_are_wanted_as_such_or_as_unison_is_told() {
+    let of = |list: &[(&str, &str)]| pair(list).unwrap();
+    assert_eq!(of(&[]).replica.extended.number(), 0);
+    let xattrs = of(&[("xattrs", "true")]);
+    assert!(xattrs.policy.attributes.xattrs && !xattrs.policy.attributes.acl);
+    let as_unison = of(&[("xattrs", "true"), ("xattrignorenot", "Path !system.posix_acl_*")]);
+    assert!(as_unison.policy.attributes.acl && as_unison.replica.extended.acl);
+    assert!(!of(&[("xattrignorenot", "Path !system.posix_acl_*")]).policy.attributes.acl);
+    // What both ends look at has to be the same, for a link that carries it.
+    let link = |o: &Options| o.link(1);
+    assert!(xattrs.replica.extended.suits(&link(&xattrs), &xattrs.replica));
+    assert!(!as_unison.replica.extended.suits(&link(&xattrs), &xattrs.replica));
+    assert!(xattrs.replica.extended.suits(&link(&of(&[])), &of(&[]).replica));
 }

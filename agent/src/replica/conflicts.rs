@@ -7,14 +7,14 @@
 
 use super::Replica;
 use super::apply::words;
-use super::commit::{Expected, Wanted};
+use super::commit::{Expected, SetId, Wanted};
 use super::scan::Look;
 use crate::archive::{Archive, ArchiveError, Disputed, Durable, OpenReason, Snapshot, Writer};
 use crate::core::entry::{Content, Entry, Record};
 use crate::core::path::{Name, RelPath};
 use crate::core::reconcile::{Preference, Side, winner};
 use crate::core::version::{ReplicaId, Sequence};
-use crate::fs::{now, read_file};
+use crate::fs::{attributes, now, read_file};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -186,7 +186,7 @@ fn keep_ours(
         let sequence = w.next_sequence();
         let record = Record {
             entry: joined.bumped(w.replica(), sequence),
-            shown: old.as_ref().and_then(|r| r.shown),
+            shown: old.as_ref().and_then(|r| r.shown.clone()),
             sequence,
             from: None,
             computed: false,
@@ -330,7 +330,7 @@ impl Replica {
                     self.committer.stage_symlink(&dir, &aside, target).and_then(|s| self.committer.create(s))
                 }
                 Content::Dir => {
-                    let ino = record.shown.and_then(|s| s.stamp).map_or(0, |s| s.ino);
+                    let ino = record.shown.as_ref().and_then(|s| s.stamp).map_or(0, |s| s.ino);
                     self.committer.rename(&dir, &name, &dir, &aside, &Expected::Dir { ino })
                 }
                 Content::File { .. } => {
@@ -350,7 +350,12 @@ impl Replica {
                         uid: Some(meta.attributes.uid),
                         gid: Some(meta.attributes.gid),
                         mtime: Some(meta.stamp.mtime),
+                        set_id: SetId { with_owner: true, with_group: true, here: 0 },
+                        ..Wanted::default()
                     };
+                    if let Some(copy) = staged.file() {
+                        attributes::copy_xattrs(&file, copy, |_| false).map_err(|e| io(e.into()))?;
+                    }
                     staged.set(&wanted).map_err(|e| fail(words(&e)))?;
                     staged.sync().map_err(|e| fail(words(&e)))?;
                     self.committer.create(staged)

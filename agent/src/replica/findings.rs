@@ -4,6 +4,7 @@
 use super::Replica;
 use crate::archive::{ArchiveError, Durable, Intent, Snapshot, Writer};
 use crate::core::entry::{AttributeMask, Attributes, Content, Entry, Record, Shown, Stamp, Timestamp};
+use crate::core::extended::{Extended, ShownExtended};
 use crate::core::path::RelPath;
 use crate::core::version::{Relation, Sequence};
 
@@ -34,6 +35,8 @@ pub(super) struct Seen {
     pub attributes: Attributes,
     pub mtime: Timestamp,
     pub stamp: Option<Stamp>,
+    /// `None` where extended attributes are not looked at.
+    pub extended: Option<ShownExtended>,
 }
 
 /// What differs from the record.
@@ -118,7 +121,7 @@ impl Replica {
             {
                 self.note_gone(digest, &finding.path);
             }
-            if write_finding(w, finding, old)?.is_some() {
+            if write_finding(w, finding, old, self.names.mask())?.is_some() {
                 written.changed += 1;
             }
         }
@@ -126,14 +129,16 @@ impl Replica {
     }
 }
 
-/// Writes one finding; returns its sequence number if the entry changed.
+/// Writes one finding; returns its sequence number if the entry changed. `looked_at` says which extended attributes a scan
+/// looks at.
 fn write_finding(
     w: &mut Writer<'_>,
     finding: &Finding,
     old: Option<Record>,
+    looked_at: AttributeMask,
 ) -> Result<Option<Sequence>, ArchiveError> {
     let path = &finding.path;
-    tracing::debug!(%path, what = ?finding.what, old = ?old.as_ref().map(|r| (&r.entry.content, r.shown)), "found");
+    tracing::debug!(%path, what = ?finding.what, old = ?old.as_ref().map(|r| (&r.entry.content, &r.shown)), "found");
     match &finding.what {
         What::Gone => {
             let Some(old) = old.filter(|r| r.entry.content.is_live()) else { return Ok(None) };
@@ -143,7 +148,12 @@ fn write_finding(
             Ok(Some(sequence))
         }
         What::Stands(seen) => {
-            let shown = Shown { stamp: seen.stamp, mtime: seen.mtime, attributes: seen.attributes };
+            let shown = Shown {
+                stamp: seen.stamp,
+                mtime: seen.mtime,
+                attributes: seen.attributes,
+                extended: seen.extended.clone(),
+            };
             let adopts = |intent: &Intent| {
                 let newer = |old: &Record| {
                     let relation = old.entry.content_lineage.relation(&intent.entry.content_lineage);
@@ -170,12 +180,15 @@ fn write_finding(
             let Some(old) = old else {
                 let sequence = w.next_sequence();
                 let (content, replica) = (seen.content.clone(), w.replica());
-                let entry = Entry::new(content, seen.attributes, seen.mtime, replica, sequence);
+                let mut entry = Entry::new(content, seen.attributes, seen.mtime, replica, sequence);
+                entry.extended = seen.extended();
+                entry.vouched = AttributeMask::ALL.or(looked_at);
                 w.put(path, &local(entry, Some(shown), sequence))?;
                 return Ok(Some(sequence));
             };
+            let old = first_look(old, seen);
             let next = w.peek_sequence();
-            match edited(&old, seen, w, next) {
+            match edited(&old, seen, w, next, looked_at) {
                 Some(entry) => {
                     let sequence = w.next_sequence();
                     w.put(path, &local(entry, Some(shown), sequence))?;
@@ -195,16 +208,39 @@ fn local(entry: Entry, shown: Option<Shown>, sequence: Sequence) -> Record {
     Record { entry, shown, sequence, from: None, computed: false, remainder: false }
 }
 
+/// Takes what is seen for what was intended, where the extended attributes are looked at for the first time under the
+/// options of now: that they are there is no edit, and nobody has compared them.
+fn first_look(mut old: Record, seen: &Seen) -> Record {
+    if let (Some(Shown { extended: None, .. }), Some(_)) = (&old.shown, &seen.extended) {
+        old.entry.extended = seen.extended();
+        old.entry.vouched = AttributeMask { xattrs: false, acl: false, ..old.entry.vouched };
+    }
+    old
+}
+
+impl Seen {
+    fn extended(&self) -> Extended {
+        self.extended.as_ref().map(|shown| shown.value.clone()).unwrap_or_default()
+    }
+}
+
 /// Returns the entry after the edits that the disk shows; `None` if it shows none.
-fn edited(old: &Record, seen: &Seen, w: &Writer<'_>, counter: Sequence) -> Option<Entry> {
+fn edited(
+    old: &Record,
+    seen: &Seen,
+    w: &Writer<'_>,
+    counter: Sequence,
+    looked_at: AttributeMask,
+) -> Option<Entry> {
     let replica = w.replica();
     let mut entry = old.entry.clone();
-    let Some(shown) = old.shown.filter(|_| old.entry.content.is_live()) else {
+    let Some(shown) = old.shown.as_ref().filter(|_| old.entry.content.is_live()) else {
         // It was deleted, and stands again.
         entry.content = seen.content.clone();
         entry.content_lineage = entry.content_lineage.bumped(replica, counter);
         entry.attributes = seen.attributes;
-        entry.vouched = AttributeMask::ALL;
+        entry.extended = seen.extended();
+        entry.vouched = AttributeMask::ALL.or(looked_at);
         entry.attributes_lineage = entry.attributes_lineage.bumped(replica, counter);
         entry.mtime = seen.mtime;
         entry.mtime_version = entry.mtime_version.bumped(replica, counter);
@@ -215,7 +251,20 @@ fn edited(old: &Record, seen: &Seen, w: &Writer<'_>, counter: Sequence) -> Optio
         entry.content_lineage = entry.content_lineage.bumped(replica, counter);
     }
     let symlink = matches!(seen.content, Content::Symlink { .. });
-    if seen.attributes != shown.attributes && !symlink {
+    let extended = match (&shown.extended, &seen.extended) {
+        (Some(was), Some(is)) if was.value != is.value => Some((&was.value, &is.value)),
+        _ => None,
+    };
+    if seen.content.kind() != old.entry.content.kind() {
+        // Another kind of thing: what the old one had says nothing about it.
+        entry.extended = seen.extended();
+        entry.vouched = entry.vouched.or(looked_at);
+    } else if let Some((was, is)) = extended {
+        entry.extended = entry.extended.edited(was, is);
+        entry.vouched.xattrs |= was.xattrs != is.xattrs;
+        entry.vouched.acl |= was.acls != is.acls;
+    }
+    if (seen.attributes != shown.attributes || extended.is_some()) && !symlink {
         // Only what changed on the disk is an edit; what was intended and could not be set stays intended.
         let (was, is, intended) = (shown.attributes, seen.attributes, entry.attributes);
         let changed = was.mode ^ is.mode;
@@ -228,6 +277,7 @@ fn edited(old: &Record, seen: &Seen, w: &Writer<'_>, counter: Sequence) -> Optio
             mode: entry.vouched.mode | changed,
             owner: entry.vouched.owner || was.uid != is.uid,
             group: entry.vouched.group || was.gid != is.gid,
+            ..entry.vouched
         };
         entry.attributes_lineage = entry.attributes_lineage.bumped(replica, counter);
     }

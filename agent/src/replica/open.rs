@@ -7,8 +7,9 @@ use super::owners::Accounts;
 use super::restless::Restless;
 use super::tally::Tally;
 use super::versions::Versions;
-use crate::archive::{Archive, ArchiveError, Opened, RootIdentity};
+use crate::archive::{Archive, ArchiveError, Durable, Opened, RootIdentity};
 use crate::core::entry::Digest;
+use crate::core::extended::ExtendedNames;
 use crate::core::filter::{Filter, FilterError, PathSet};
 use crate::core::guard::{ALWAYS_ALLOWED, MaxDelete, Spate};
 use crate::core::path::RelPath;
@@ -22,8 +23,8 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
@@ -69,6 +70,8 @@ pub struct Replica {
     pub options: ReplicaOptions,
     /// Directories whose children are not looked at again once they are known.
     pub(super) immutable: PathSet,
+    /// Which extended attributes are looked at.
+    pub(super) names: Arc<ExtendedNames>,
     /// Of which paths old versions are kept.
     pub(super) versions: Versions,
     /// What a scan leaves out.
@@ -144,8 +147,14 @@ impl Replica {
             0 => Archive::entries_of_former(state, &canonical, identity),
             _ => None,
         };
+        let names = Arc::new(options.extended.names()?);
+        let known = options.extended.number();
+        if snapshot.extended()? != known {
+            archive.write(Durable::Later, |w| w.set_extended(known))?;
+        }
         let committer = Committer::new(&archive.folder().join("backups"))
-            .map_err(|source| OpenError::Io { path: archive.folder().to_owned(), source })?;
+            .map_err(|source| OpenError::Io { path: archive.folder().to_owned(), source })?
+            .carrying(names.clone());
         match committer.expire_backups(now(), BACKUPS) {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, "backups older than 30 days were removed"),
@@ -168,6 +177,7 @@ impl Replica {
             capabilities,
             options,
             immutable,
+            names,
             versions,
             filter,
             own,

@@ -16,12 +16,14 @@ use super::{OpenError, Replica};
 use crate::archive::{ArchiveError, Durable, Snapshot};
 pub use crate::core::dirty::Look;
 use crate::core::entry::{Content, Kind, Record, Stamp};
+use crate::core::extended::ShownExtended;
 use crate::core::guard::{self, Guard, Spate};
 use crate::core::path::{Name, RelPath};
-use crate::fs::{Dir, FileKind, Meta, WriterCheck, now, read_from};
+use crate::fs::{Dir, FileKind, Meta, WriterCheck, extended, now, read_from};
 use crate::options::{FastCheck, SymbolicLinks};
 use rayon::{Scope, ThreadPool};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
@@ -538,7 +540,7 @@ impl<'a> Walk<'a> {
             return self.known(self.snapshot.device()).flatten();
         }
         let record = self.known(self.snapshot.get(dir)).flatten()?;
-        let stamp = record.shown.filter(|_| record.entry.content.is_dir())?.stamp?;
+        let stamp = record.shown.as_ref().filter(|_| record.entry.content.is_dir())?.stamp?;
         Some(stamp.dev)
     }
 
@@ -646,8 +648,11 @@ impl<'a> Walk<'a> {
     fn found(&self, path: RelPath, record: Option<&Record>, seen: Seen) {
         let unchanged = record.is_some_and(|r| {
             r.entry.content == seen.content
-                && r.shown.is_some_and(|s| {
-                    s.mtime == seen.mtime && s.attributes == seen.attributes && s.stamp == seen.stamp
+                && r.shown.as_ref().is_some_and(|s| {
+                    s.mtime == seen.mtime
+                        && s.attributes == seen.attributes
+                        && s.stamp == seen.stamp
+                        && s.extended == seen.extended
                 })
         });
         if !unchanged {
@@ -674,18 +679,25 @@ impl<'a> Walk<'a> {
         if record.as_ref().is_some_and(|r| r.remainder) && self.holds_only_ignored(&opened, &path) {
             return;
         }
-        let shown = record.as_ref().and_then(|r| r.shown).and_then(|s| s.stamp);
+        let shown = record.as_ref().and_then(|r| r.shown.as_ref()).and_then(|s| s.stamp);
         // Another inode under the same name came by a rename, which hints at nothing below it.
         let known = record.as_ref().is_some_and(|r| r.entry.content.is_dir())
             && shown.is_some_and(|s| s.ino == meta.stamp.ino);
         let stamp = dir_stamp(meta.stamp);
-        let seen = Seen {
-            content: Content::Dir,
-            attributes: meta.attributes,
-            mtime: meta.stamp.mtime,
-            stamp: Some(stamp),
-        };
-        self.found(path.clone(), record.as_ref(), seen);
+        // Looked at every time: its stamp does not tell of them.
+        match extended::look(&opened, &self.replica.names) {
+            Ok(value) => {
+                let seen = Seen {
+                    content: Content::Dir,
+                    attributes: meta.attributes,
+                    mtime: meta.stamp.mtime,
+                    stamp: Some(stamp),
+                    extended: value.map(|value| ShownExtended { value, racy: false }),
+                };
+                self.found(path.clone(), record.as_ref(), seen);
+            }
+            Err(e) => self.problem(&path, Severity::Failed, unreadable_extended(&e)),
+        }
         if look.recursive || !known {
             scope.spawn(move |scope| self.directory(scope, opened, path));
         }
@@ -720,24 +732,27 @@ impl<'a> Walk<'a> {
             && !look.written
             && self.is_untouched(record, meta)
         {
-            return None;
+            return self.look_at_untouched(dir, name, path, record, meta);
         }
-        let hashed =
-            match dir.open_file_and_look(name).and_then(|(file, meta)| read_from(&file, meta, |_| Ok(()))) {
-                Ok(hashed) => hashed,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    self.say(Report::Again(path.clone()));
-                    return None;
-                }
-                Err(e) => {
-                    self.problem(path, Severity::Failed, format!("cannot read it: {e}"));
-                    return None;
-                }
-            };
+        let read = dir.open_file_and_look(name).and_then(|(file, meta)| {
+            let hashed = read_from(&file, meta, |_| Ok(()))?;
+            Ok((file, hashed))
+        });
+        let (file, hashed) = match read {
+            Ok(read) => read,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.say(Report::Again(path.clone()));
+                return None;
+            }
+            Err(e) => {
+                self.problem(path, Severity::Failed, format!("cannot read it: {e}"));
+                return None;
+            }
+        };
         self.hashed.fetch_add(hashed.size, Ordering::Relaxed);
         self.replica.tally.hash(hashed.size);
         if hashed.changed {
-            return self.changes(dir, name, path);
+            return self.changes(dir, name, path, &file);
         }
         self.replica.restless.quiet(path);
         // A store to a mapping may change the file and none of its times: while somebody can make one, no stamp vouches
@@ -745,16 +760,58 @@ impl<'a> Walk<'a> {
         let open = look.written
             && dir.open_file(name).is_ok_and(|file| crate::fs::has_writer(file) == WriterCheck::Open);
         let racy = open || hashed.meta.is_racy(now(), self.racy);
+        let extended = self.extended(&file, path, &hashed.meta)?;
         Some(Seen {
             content: Content::File { size: hashed.size, digest: hashed.digest },
             attributes: hashed.meta.attributes,
             mtime: hashed.meta.stamp.mtime,
             stamp: (!racy).then_some(hashed.meta.stamp),
+            extended,
         })
     }
 
+    /// Looks at the extended attributes of a file that is as its record says, where that is not enough to know them.
+    fn look_at_untouched(
+        &self,
+        dir: &Dir,
+        name: &Name,
+        path: &RelPath,
+        record: &Record,
+        meta: &Meta,
+    ) -> Option<Seen> {
+        let shown = record.shown.as_ref()?;
+        if !self.replica.names.any() || shown.extended.as_ref().is_some_and(|shown| !shown.racy) {
+            return None;
+        }
+        let file = match dir.open_file_and_look(name) {
+            Ok((file, now)) if now.stamp == meta.stamp => file,
+            Ok(_) => {
+                self.say(Report::Again(path.clone()));
+                return None;
+            }
+            Err(e) => {
+                self.problem(path, Severity::Failed, format!("cannot read it: {e}"));
+                return None;
+            }
+        };
+        Some(Seen {
+            content: record.entry.content.clone(),
+            attributes: meta.attributes,
+            mtime: meta.stamp.mtime,
+            stamp: shown.stamp,
+            extended: self.extended(&file, path, meta)?,
+        })
+    }
+
+    /// Looks at the extended attributes of a file, as far as they are wanted; `None` where they cannot be read, which is
+    /// reported.
+    fn extended(&self, file: &File, path: &RelPath, meta: &Meta) -> Option<Option<ShownExtended>> {
+        let seen = extended::look_with(file, &self.replica.names, meta, self.racy);
+        seen.map_err(|e| self.problem(path, Severity::Failed, unreadable_extended(&e))).ok()
+    }
+
     /// A file changed while it was read.
-    fn changes(&self, dir: &Dir, name: &Name, path: &RelPath) -> Option<Seen> {
+    fn changes(&self, dir: &Dir, name: &Name, path: &RelPath, file: &File) -> Option<Seen> {
         match self.replica.restless.changed(dir, name, path) {
             PutOff::Again => self.say(Report::Again(path.clone())),
             PutOff::Report => {
@@ -768,6 +825,7 @@ impl<'a> Walk<'a> {
                     attributes: start.meta.attributes,
                     mtime: start.meta.stamp.mtime,
                     stamp: None,
+                    extended: self.extended(file, path, &start.meta)?,
                 });
             }
         }
@@ -776,7 +834,7 @@ impl<'a> Walk<'a> {
 
     /// Returns whether the file on disk is still the one of the record.
     fn is_untouched(&self, record: &Record, meta: &Meta) -> bool {
-        let Some(shown) = record.shown else { return false };
+        let Some(shown) = &record.shown else { return false };
         let same_dev = |s: Stamp| Stamp { dev: meta.stamp.dev, ..s };
         matches!(record.entry.content.kind(), Some(Kind::File))
             && shown.attributes == meta.attributes
@@ -792,6 +850,7 @@ impl<'a> Walk<'a> {
                 attributes: meta.attributes,
                 mtime: meta.stamp.mtime,
                 stamp: Some(meta.stamp),
+                extended: None,
             }),
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => {
                 self.say(Report::Again(path.clone()));
@@ -845,6 +904,11 @@ impl<'a> Walk<'a> {
         self.look(scope, &dir, &name, path.clone(), record, look);
         recursive
     }
+}
+
+/// Says that extended attributes cannot be dealt with.
+fn unreadable_extended(error: &io::Error) -> String {
+    format!("cannot look at its extended attributes: {error}")
 }
 
 /// Returns whether a directory could not be opened because it is not there, or is no directory.

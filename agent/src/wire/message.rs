@@ -76,13 +76,25 @@ pub enum Start {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OfferNumber(pub u64);
 
-/// Names of the owner and the group, where the sender has them.
+/// Names of the owner and the group, where the sender has them, and of those whom the access lists name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Owners {
     /// Of the user.
     pub user: Option<String>,
     /// Of the group.
     pub group: Option<String>,
+    /// Of users on an access list, with their ids.
+    pub listed_users: Vec<(u32, String)>,
+    /// Of groups on an access list, likewise.
+    pub listed_groups: Vec<(u32, String)>,
+}
+
+impl Owners {
+    /// Returns what the names of access lists take in memory, in bytes.
+    fn listed_size(&self) -> usize {
+        let size = |(_, name): &(u32, String)| size_of::<(u32, String)>() + name.len();
+        self.listed_users.iter().chain(&self.listed_groups).map(size).sum()
+    }
 }
 
 /// One entry on its way.
@@ -114,7 +126,8 @@ impl Offer {
         let names =
             [&self.owners.user, &self.owners.group].into_iter().flatten().map(String::len).sum::<usize>();
         let paths = self.path.as_bytes().len() + like;
-        (paths + target + names + content + self.entry.versions_size() + 512) as u64
+        let variable = self.entry.variable_size() + self.owners.listed_size();
+        (paths + target + names + content + variable + 512) as u64
     }
 }
 

@@ -11,6 +11,7 @@ mod rules;
 pub use rules::Rules;
 
 use super::entry::{AttributeMask, Attributes, Content, Entry, Timestamp};
+use super::extended::Extended;
 use super::version::{Lineage, Relation, Version};
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +160,7 @@ fn meet_nothing(remote: &Entry, above: Above, policy: &Policy) -> Decision {
     let nothing = || {
         let mut tombstone = remote.clone();
         tombstone.content = Content::Deleted;
+        tombstone.extended = Extended::default();
         Box::new(tombstone)
     };
     match (above, policy.force) {
@@ -177,8 +179,15 @@ const ALL_CHANGED: Change = Change { content: true, attributes: true, mtime: tru
 /// Returns the remote entry as a replica takes it over that had nothing at the path.
 fn adopted(remote: &Entry, policy: &Policy) -> Entry {
     let mut entry = remote.clone();
-    entry.vouched = remote.vouched.and(policy.mask);
+    entry.vouched = vouched(remote, policy);
+    entry.extended = remote.extended.only(entry.vouched);
     entry
+}
+
+/// Returns what the remote entry says of the attributes to a replica that has nothing to compare with: what its version
+/// vouches for, and whatever extended attributes it has, compared or not.
+fn vouched(remote: &Entry, policy: &Policy) -> AttributeMask {
+    remote.vouched.or(remote.extended.present()).and(policy.mask)
 }
 
 fn meet(local: &Entry, remote: &Entry, above: Above, policy: &Policy) -> Decision {
@@ -213,7 +222,8 @@ fn meet(local: &Entry, remote: &Entry, above: Above, policy: &Policy) -> Decisio
             if above == Above::Conflict {
                 return Decision::Conflict;
             }
-            Entry { content: Content::Deleted, content_lineage: lineage, ..local.clone() }
+            let extended = Extended::default();
+            Entry { content: Content::Deleted, content_lineage: lineage, extended, ..local.clone() }
         }
         Register::Remote(_) if above == Above::Gone => {
             return if policy.first_meeting { Decision::Yield } else { Decision::Conflict };
@@ -244,9 +254,9 @@ fn beside(local: &Entry, remote: &Entry, policy: &Policy, taken: bool) -> Option
         // Another kind of thing: what the old one's mode was says nothing about the new one. Only where the content
         // is taken does the new kind come here.
         if taken {
-            result.attributes =
-                local.attributes.overlaid(&remote.attributes, remote.vouched.and(policy.mask));
-            result.vouched = remote.vouched.and(policy.mask);
+            result.vouched = vouched(remote, policy);
+            result.extended = Extended::default();
+            result.overlay(remote, result.vouched);
             result.attributes_lineage = local.attributes_lineage.superseded_by(&remote.attributes_lineage);
             result.mtime = remote.mtime;
             result.mtime_version = local.mtime_version.join(&remote.mtime_version);
@@ -262,14 +272,18 @@ fn beside(local: &Entry, remote: &Entry, policy: &Policy, taken: bool) -> Option
 
 fn attributes(result: &mut Entry, local: &Entry, remote: &Entry, policy: &Policy) -> Option<()> {
     let common = policy.mask.and(local.vouched).and(remote.vouched);
-    let equal = local.attributes.equal_under(&remote.attributes, common);
+    let equal = local.same_attributes(remote, common);
     let (mine, theirs) = (&local.attributes_lineage, &remote.attributes_lineage);
     match (mine.relation(theirs), equal) {
         (Relation::Newer, _) => {}
         (Relation::Older, _) => {
             let taken = remote.vouched.and(policy.mask);
-            result.attributes = local.attributes.overlaid(&remote.attributes, taken);
-            result.vouched = taken;
+            result.overlay(remote, taken);
+            // Of these the newer version tells nothing, and nobody else will.
+            let untold = policy.mask.and(AttributeMask::EXTENDED).without(taken);
+            let united = local.extended.never_compared(&remote.extended, later(local.mtime, remote.mtime));
+            result.extended = result.extended.overlaid(&united, untold.without(local.vouched));
+            result.vouched = taken.or(untold);
             result.attributes_lineage = mine.superseded_by(theirs);
         }
         (Relation::Concurrent, true) => {
@@ -285,16 +299,18 @@ fn attributes(result: &mut Entry, local: &Entry, remote: &Entry, policy: &Policy
 
 /// An option was widened since the versions were made. What one side vouches for, the other takes: it came to this
 /// version over a link that left it out. What neither vouches for was never compared: the side whose file is newer by
-/// mtime wins, and where both are of the same time what grants less, the same on both sides.
+/// mtime wins, and where both are of the same time what grants less, the same on both sides. Extended attributes and
+/// access lists are united: see [`Extended::never_compared`].
 fn never_compared(result: &mut Entry, local: &Entry, remote: &Entry, policy: &Policy, common: AttributeMask) {
     let wanted = policy.mask;
     if wanted == common || !(local.content.is_live() && remote.content.is_live()) {
         return;
     }
     let theirs = remote.vouched.and(wanted).without(local.vouched);
-    result.attributes = local.attributes.overlaid(&remote.attributes, theirs);
+    result.overlay(remote, theirs);
     let nobodys = wanted.without(local.vouched).without(remote.vouched);
-    let decided = match later(local.mtime, remote.mtime) {
+    let later = later(local.mtime, remote.mtime);
+    let decided = match later {
         Some(Side::Local) => local.attributes,
         Some(Side::Remote) => remote.attributes,
         None => Attributes {
@@ -304,6 +320,8 @@ fn never_compared(result: &mut Entry, local: &Entry, remote: &Entry, policy: &Po
         },
     };
     result.attributes = result.attributes.overlaid(&decided, nobodys);
+    let united = local.extended.never_compared(&remote.extended, later);
+    result.extended = result.extended.overlaid(&united, nobodys);
     result.vouched = wanted;
 }
 
@@ -342,7 +360,7 @@ fn settle(local: &Entry, result: Entry, policy: &Policy) -> Decision {
     let live = result.content.is_live();
     let change = Change {
         content: result.content != local.content,
-        attributes: live && !local.attributes.equal_under(&result.attributes, policy.mask),
+        attributes: live && !local.same_attributes(&result, policy.mask),
         mtime: live && policy.times && result.mtime != local.mtime,
     };
     if change == Change::default() {
@@ -437,7 +455,7 @@ fn differ(local: &Entry, remote: &Entry, policy: &Policy) -> bool {
     local.content != remote.content
         || (local.content.is_live()
             && !matches!(local.content, Content::Symlink { .. })
-            && (!local.attributes.equal_under(&remote.attributes, policy.mask)
+            && (!local.same_attributes(remote, policy.mask)
                 || (policy.times && !local.content.is_dir() && local.mtime != remote.mtime)))
 }
 

@@ -321,7 +321,7 @@ fn at_a_first_meeting_a_tombstone_deletes_nothing() {
 
 #[test]
 fn without_times_and_perms_only_content_goes_over() {
-    let bare = Policy::plain(AttributeMask { mode: 0, owner: false, group: false });
+    let bare = Policy::plain(AttributeMask::NONE);
     let (mut a, mut b) = (base(), base());
     apply(&mut a, Op::Chmod(0o600), A, 2);
     apply(&mut a, Op::Touch(50), A, 3);
@@ -333,7 +333,7 @@ fn without_times_and_perms_only_content_goes_over() {
 
 #[test]
 fn a_wider_mask_is_settled_by_the_newer_file_on_both_sides() {
-    let bare = Policy { times: true, ..Policy::plain(AttributeMask { mode: 0, owner: false, group: false }) };
+    let bare = Policy { times: true, ..Policy::plain(AttributeMask::NONE) };
     let (mut a, mut b) = (base(), base());
     apply(&mut a, Op::Chmod(0o600), A, 2);
     apply(&mut b, Op::Chmod(0o640), B, 2);
@@ -347,7 +347,7 @@ fn a_wider_mask_is_settled_by_the_newer_file_on_both_sides() {
 
 #[test]
 fn a_wider_mask_brings_over_what_one_side_alone_vouches_for() {
-    let bare = Policy { times: true, ..Policy::plain(AttributeMask { mode: 0, owner: false, group: false }) };
+    let bare = Policy { times: true, ..Policy::plain(AttributeMask::NONE) };
     // B took the file over a link without modes, and has its own; the mtimes are the same.
     let a = base();
     let (a, b, _) = exchange(&a, &None, &bare);
@@ -359,7 +359,7 @@ fn a_wider_mask_brings_over_what_one_side_alone_vouches_for() {
     // What nobody vouches for: what grants less.
     let (mut one, mut other) = (b.clone(), b);
     other.attributes.mode = 0o640;
-    one.vouched = AttributeMask { mode: 0, owner: false, group: false };
+    one.vouched = AttributeMask::NONE;
     other.vouched = one.vouched;
     let (x, y, conflict) = exchange(&Some(one), &Some(other), &policy());
     assert!(!conflict);

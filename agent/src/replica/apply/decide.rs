@@ -72,15 +72,15 @@ impl Decider<'_> {
         link || applier.leaves_out(path)
     }
 
-    /// Puts owner and group into this host's numbers.
+    /// Leaves out what is not carried, whatever the peer sends, and puts owners into this host's numbers.
     fn localise(&self, incoming: &mut Incoming) -> Result<(), String> {
-        if self.applier.numeric_ids || !incoming.entry().content.is_live() {
+        let mask = self.applier.policy.mask;
+        let entry = &mut incoming.offer.entry;
+        entry.extended = self.applier.replica.names.only(&entry.extended.only(mask));
+        if self.applier.numeric_ids || !entry.content.is_live() {
             return Ok(());
         }
-        let mask = self.applier.policy.mask;
-        let attributes = &mut incoming.offer.entry.attributes;
-        let owners = &incoming.offer.owners;
-        self.applier.replica.localise(attributes, owners, mask)
+        self.applier.replica.localise(entry, &incoming.offer.owners, mask)
     }
 
     /// Returns what is known of a path, with what this chunk has come to.
@@ -240,9 +240,10 @@ impl Decider<'_> {
 
     /// Returns the record of a state that both sides have.
     fn merged(&self, local: Record, entry: Entry, remote: &Entry) -> Record {
-        let same = entry.same_versions(remote);
-        // What was offered before is what the peer computes the same result from.
-        let computes = local.sequence <= self.offered.through;
+        let same = self.applier.has_this(&entry, remote);
+        // What was offered before is what the peer computes the same result from. It computes nothing where the versions
+        // are the same already and the states are not.
+        let computes = local.sequence <= self.offered.through && !entry.same_versions(remote);
         Record {
             from: (same || computes).then_some(self.applier.peer),
             computed: !same && computes,
@@ -253,7 +254,7 @@ impl Decider<'_> {
 
     /// The local state wins: it gets a new version.
     pub fn win(&self, work: &mut Work, path: &RelPath, local: Option<Record>, entry: Entry) {
-        let shown = local.as_ref().and_then(|r| r.shown);
+        let shown = local.as_ref().and_then(|r| r.shown.clone());
         let remainder = local.as_ref().is_some_and(|r| r.remainder);
         work.decided.insert(path.clone(), Some(entry.clone()));
         let record = Record { entry, shown, sequence: Sequence(0), from: None, computed: false, remainder };

@@ -129,6 +129,13 @@ impl Applier {
         self.rules.at(path, &self.policy)
     }
 
+    /// Returns whether the peer, which has offered `remote`, has just this state, and need not be told of it.
+    pub(super) fn has_this(&self, entry: &Entry, remote: &Entry) -> bool {
+        let has_attributes = matches!(entry.content, Content::File { .. } | Content::Dir);
+        entry.same_versions(remote)
+            && (!has_attributes || entry.same_attributes(remote, self.policy.mask.and(entry.vouched)))
+    }
+
     /// Decides about an offer, with what holds at its path.
     pub(super) fn judge(
         &self,

@@ -196,7 +196,7 @@ impl Doer<'_> {
         let committer = &self.applier.replica.committer;
         match (record.entry.content.is_dir(), Self::expected(record)) {
             (true, _) => {
-                let ino = record.shown.and_then(|s| s.stamp).map_or(0, |s| s.ino);
+                let ino = record.shown.as_ref().and_then(|s| s.stamp).map_or(0, |s| s.ino);
                 self.forget_dir(path);
                 committer.remove_dir(&dir, &name, ino)
             }
@@ -213,7 +213,7 @@ fn is_as_known(record: &Record, meta: &Meta) -> bool {
     if record.entry.content.kind() != meta.kind.synchronised() {
         return false;
     }
-    match (meta.kind, record.shown.and_then(|s| s.stamp)) {
+    match (meta.kind, record.shown.as_ref().and_then(|s| s.stamp)) {
         (FileKind::Dir, Some(stamp)) => stamp.ino == meta.stamp.ino,
         (FileKind::File, Some(stamp)) => {
             crate::core::entry::Stamp { dev: meta.stamp.dev, ..stamp } == meta.stamp

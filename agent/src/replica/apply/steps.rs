@@ -9,7 +9,9 @@ use crate::core::version::Sequence;
 use crate::fs::Dir;
 use crate::options::Fsync;
 use crate::replica::Replica;
-use crate::replica::commit::{CommitError, Displaced, Expected, Published, Refused, Staged, Wanted};
+use crate::replica::commit::{
+    CommitError, Displaced, Expected, Published, Refused, SetId, Staged, Wanted, WantedExtended,
+};
 use crate::replica::scan::pool;
 use crate::wire::{Action, Verdict};
 use rayon::prelude::*;
@@ -198,7 +200,7 @@ impl<'a> Doer<'a> {
 
     /// Returns what the archive says that stands at a path, for the comparison with the disk.
     pub(super) fn expected(record: &Record) -> Option<Expected> {
-        let stamp = record.shown.and_then(|s| s.stamp);
+        let stamp = record.shown.as_ref().and_then(|s| s.stamp);
         Some(match (&record.entry.content, stamp) {
             (Content::Deleted, _) => return None,
             (Content::Dir, Some(stamp)) => Expected::Dir { ino: stamp.ino },
@@ -216,7 +218,7 @@ impl<'a> Doer<'a> {
         let mask = step.entry.vouched.and(policy.mask);
         let intended = &step.entry.attributes;
         let same_kind = |r: &&Record| r.entry.content.kind() == step.entry.content.kind();
-        let old = step.local.as_ref().filter(same_kind).and_then(|r| r.shown).map(|s| s.attributes);
+        let old = step.local.as_ref().filter(same_kind).and_then(|r| r.shown.as_ref()).map(|s| s.attributes);
         let mode = match (old, mask.mode) {
             (Some(old), mask) => Some((old.mode & !mask) | (intended.mode & mask)),
             (None, 0) => None,
@@ -228,11 +230,15 @@ impl<'a> Doer<'a> {
         };
         let is_link = matches!(step.entry.content, Content::Symlink { .. });
         let has_time = policy.times && matches!(step.entry.content, Content::File { .. });
+        let here = old.filter(|_| !step.change.content).map_or(0, |old| old.mode & 0o6000);
         Wanted {
             mode: mode.filter(|_| !is_link),
             uid: if mask.owner { Some(intended.uid) } else { old.map(|o| o.uid) },
             gid: if mask.group { Some(intended.gid) } else { old.map(|o| o.gid) },
             mtime: has_time.then_some(step.entry.mtime),
+            extended: (mask.xattrs || mask.acl)
+                .then(|| WantedExtended { value: step.entry.extended.clone(), mask }),
+            set_id: SetId { with_owner: mask.owner, with_group: mask.group, here },
         }
     }
 
@@ -456,7 +462,8 @@ impl<'a> Doer<'a> {
             let meta = dir.stat(&name).ok().flatten();
             if let (Some(meta), Some(local)) = (meta, &step.local) {
                 self.touched.entry(path.clone()).or_insert(meta.stamp.mtime);
-                let from = step.entry.same_versions(step.incoming.entry()).then_some(self.applier.peer);
+                let told = self.applier.has_this(&step.entry, step.incoming.entry());
+                let from = told.then_some(self.applier.peer);
                 work.put(&path, Record { entry: step.entry.clone(), from, computed: false, ..local.clone() });
             }
             let here = step.local.as_ref().map(|r| r.entry.clone());
@@ -514,8 +521,11 @@ impl<'a> Doer<'a> {
             true => Some(dir_stamp(meta.stamp)),
             false => published.stamp.filter(|_| !published.racy),
         };
-        let shown = Some(Shown { stamp, mtime: meta.stamp.mtime, attributes: meta.attributes });
-        let from = entry.same_versions(incoming.entry()).then_some(self.applier.peer);
+        let extended = published.extended.clone();
+        let seen = extended.as_ref().map(|shown| shown.value.clone()).unwrap_or_default();
+        entry.extended = seen.overlaid(&entry.extended, entry.vouched);
+        let shown = Some(Shown { stamp, mtime: meta.stamp.mtime, attributes: meta.attributes, extended });
+        let from = self.applier.has_this(&entry, incoming.entry()).then_some(self.applier.peer);
         let here = local.map(|r| r.entry);
         let path = incoming.path().clone();
         work.put(
@@ -544,6 +554,12 @@ impl<'a> Doer<'a> {
         }
         if refused.mode && mask.mode != 0 {
             what.push("the mode");
+        }
+        if refused.xattrs {
+            what.push("extended attributes");
+        }
+        if refused.acl {
+            what.push("the access list");
         }
         if refused.mtime && self.applier.policy.times {
             what.push("the mtime");

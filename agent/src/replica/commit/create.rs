@@ -22,6 +22,6 @@ impl Committer {
         .map_err(|e| CommitError::from_placing("create", &dir, &name, e))?;
         staged.forget_reserved_name();
         checkpoint("create: placed");
-        Ok(self.published(&capabilities, &before, staged.meta()?))
+        Ok(self.published(&capabilities, &before, staged.meta()?, &staged))
     }
 }

@@ -31,14 +31,14 @@ impl Committer {
         };
         checkpoint("metadata: held");
         let (after, refused) =
-            wanted.apply(&held).map_err(CommitError::io("set the attributes of", dir, name))?;
+            wanted.apply(&held, &self.names).map_err(CommitError::io("set the attributes of", dir, name))?;
         checkpoint("metadata: set");
         let mut as_set = held.meta;
         as_set.attributes = after.attributes;
         if wanted.mtime.is_some() {
             as_set.stamp.mtime = after.stamp.mtime;
         }
-        let mut published = self.published(&capabilities, &as_set, after);
+        let mut published = self.published(&capabilities, &as_set, after, &held);
         if hides_writes && !held.is_proven() {
             published.stamp = None;
         }

@@ -28,7 +28,7 @@ mod rename;
 mod replace;
 mod stage;
 
-pub use attributes::{Refused, Wanted};
+pub use attributes::{Refused, SetId, Wanted, WantedExtended};
 pub use backup::{Backup, BackupPlace};
 pub use displaced::Displaced;
 pub use error::CommitError;
@@ -38,10 +38,12 @@ pub use remove::Removed;
 pub use stage::{BLOCK, Staged};
 
 use crate::core::entry::Stamp;
-use crate::fs::{Capabilities, Dir, Meta, now};
+use crate::core::extended::{ExtendedNames, ShownExtended};
+use crate::fs::{Capabilities, Dir, FileKind, Meta, extended, now};
 use backup::Backups;
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -53,6 +55,8 @@ pub struct Committer {
     umask: u16,
     /// What each file system in the tree can do, by device and mount.
     capabilities: RwLock<BTreeMap<(u64, Option<u64>), Capabilities>>,
+    /// Which extended attributes are looked at.
+    names: Arc<ExtendedNames>,
 }
 
 /// What has been put into the tree.
@@ -65,6 +69,8 @@ pub struct Published {
     pub stamp: Option<Stamp>,
     /// Whether a change that comes right after this may leave the stamp as it is ([`Meta::is_racy`]).
     pub racy: bool,
+    /// The extended attributes that it has now; `None` where they are not looked at.
+    pub extended: Option<ShownExtended>,
     /// The file that was taken away, as long as somebody may still turn up who opened it in the last moment: better
     /// held until the end of the batch.
     pub displaced: Option<Displaced>,
@@ -80,7 +86,14 @@ impl Committer {
             backups: Arc::new(Backups::open(backups)?),
             umask: umask(),
             capabilities: RwLock::default(),
+            names: Arc::default(),
         })
+    }
+
+    /// Returns a committer that looks at these extended attributes.
+    #[must_use]
+    pub fn carrying(self, names: Arc<ExtendedNames>) -> Committer {
+        Committer { names, ..self }
     }
 
     /// Returns the mode that something new gets of which no mode is synchronised.
@@ -104,11 +117,22 @@ impl Committer {
     }
 
     /// Puts together what is to be said about something published: `before` was seen just before it got its name.
-    fn published(&self, capabilities: &Capabilities, before: &Meta, after: Meta) -> Published {
+    fn published(
+        &self,
+        capabilities: &Capabilities,
+        before: &Meta,
+        after: Meta,
+        handle: impl AsFd,
+    ) -> Published {
         // Link, rename and exchange move the ctime, so the stamp is the one from before with the ctime from after.
         let stamp = after.same_but_ctime(before).then_some(after.stamp);
         let racy = after.is_racy(now(), capabilities.racy_window());
-        Published { meta: after, stamp, racy, displaced: None, backup: None }
+        let has_extended = matches!(after.kind, FileKind::File | FileKind::Dir);
+        // What cannot be read here is looked at by the next scan, which says so.
+        let look =
+            || extended::look_with(handle, &self.names, &after, capabilities.racy_window()).ok().flatten();
+        let extended = has_extended.then(look).flatten();
+        Published { meta: after, stamp, racy, extended, displaced: None, backup: None }
     }
 }
 

@@ -33,7 +33,7 @@ impl Committer {
             return Err(rename_back(from, name, to, new));
         }
         let after = Meta::of(&held).map_err(CommitError::io("look at", to, new))?;
-        Ok(self.published(&capabilities, &held.meta, after))
+        Ok(self.published(&capabilities, &held.meta, after, &held))
     }
 }
 

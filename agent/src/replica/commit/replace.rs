@@ -12,7 +12,7 @@ impl Committer {
     /// Puts what is prepared in the place of what stands there, whatever the kinds of the two, if that is what is
     /// expected. A directory gives way only if it is empty.
     ///
-    /// A file hands its extended attributes on to the file that takes its place.
+    /// A file hands those of its extended attributes on to the file that takes its place that this one was not told.
     ///
     /// RACE: an extended attribute that is set on the old file in the moment of the exchange does not show. Worst
     /// outcome: it is lost. A program that opens the old file for writing without waiting (`O_NONBLOCK`) while we hold
@@ -44,7 +44,7 @@ impl Committer {
             Since::Unchanged => match self.dispose(&dir, &reserved, &name, held) {
                 Ok(disposed) => {
                     staged.forget_reserved_name();
-                    let published = self.published(&capabilities, &before, staged.meta()?);
+                    let published = self.published(&capabilities, &before, staged.meta()?, &staged);
                     return Ok(published.with(disposed));
                 }
                 Err(holds) => Reason::NotEmpty(holds),
@@ -80,7 +80,7 @@ impl Committer {
                 });
             }
         }
-        let published = self.published(capabilities, before, staged.meta()?);
+        let published = self.published(capabilities, before, staged.meta()?, &staged);
         match self.dispose(&dir, &aside, &name, held) {
             Ok(disposed) => Ok(published.with(disposed)),
             // A directory that was filled through a handle: it is kept whole.
@@ -177,7 +177,7 @@ fn hand_on_xattrs(held: &Held, staged: &Staged) -> Result<Meta, CommitError> {
     let before = staged.meta()?;
     let (Some(old), Some(new)) = (held.file(), staged.file()) else { return Ok(before) };
     let error = |e: Errno| CommitError::io("copy the extended attributes of", &staged.dir, &staged.target)(e);
-    attributes::copy_xattrs(old, new).map_err(error)?;
+    attributes::copy_xattrs(old, new, |name| staged.has_set(name)).map_err(error)?;
     // An access list sets the mode along with it.
     if staged.meta()?.attributes.mode != before.attributes.mode {
         attributes::set_mode(new, before.attributes.mode).map_err(error)?;

@@ -3,6 +3,8 @@
 use super::Committer;
 use super::attributes::{Refused, Wanted};
 use super::error::CommitError;
+use crate::core::entry::AttributeMask;
+use crate::core::extended::ExtendedNames;
 use crate::core::path::Name;
 use crate::fs::{Dir, FileKind, FileSystem, Meta, WriterCheck, change, has_writer, temporary_name};
 use rustix::io::Errno;
@@ -10,6 +12,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Zeros in runs of this length (or a whole write of at least [`HOLE_MIN`]) become holes, so that a sparse file stays
@@ -52,6 +55,9 @@ pub struct Staged {
     /// What is set if the caller wants nothing else.
     default_mode: u16,
     mode_is_set: bool,
+    /// Which extended attributes are looked at, and which of them were set.
+    names: Arc<ExtendedNames>,
+    extended_is_set: AttributeMask,
     /// How it looked when its attributes had been set, as long as nothing was written since.
     seen: Option<Meta>,
 }
@@ -99,6 +105,8 @@ impl Committer {
             ends_in_hole: false,
             default_mode: most & !self.umask,
             mode_is_set: false,
+            names: self.names.clone(),
+            extended_is_set: AttributeMask::NONE,
             seen: None,
         }
     }
@@ -209,17 +217,25 @@ impl Staged {
 
     /// Sets attributes, after the last byte is written. What is not allowed is no error, but reported.
     pub fn set(&mut self, wanted: &Wanted) -> Result<Refused, CommitError> {
-        let mut wanted = *wanted;
+        let mut wanted = wanted.clone();
         if wanted.mode.is_none() && !self.mode_is_set {
             wanted.mode = Some(self.default_mode()?);
         }
         // Before the mtime is set, which a change of length moves.
         self.finish()?;
         let (meta, refused) =
-            wanted.apply(self.as_fd()).map_err(|e| self.error("set the attributes of", e))?;
+            wanted.apply(self.as_fd(), &self.names).map_err(|e| self.error("set the attributes of", e))?;
         self.mode_is_set = true;
+        self.extended_is_set =
+            self.extended_is_set.or(wanted.extended.map_or(AttributeMask::NONE, |e| e.mask));
         self.seen = Some(meta);
         Ok(refused)
+    }
+
+    /// Returns whether an extended attribute was set, or left out, on purpose.
+    pub(super) fn has_set(&self, name: &[u8]) -> bool {
+        let is_list = name.starts_with(b"system.posix_acl_");
+        (self.extended_is_set.acl && is_list) || (self.extended_is_set.xattrs && self.names.carries(name))
     }
 
     /// The mode of what is not told its mode. A directory keeps the set-group-id bit that it has from its parent.

@@ -88,7 +88,7 @@ fn a_symlink_swapped_in_is_never_followed() {
                 symlink(&target, &path).unwrap();
             });
             let mtime = Some(Timestamp { seconds: 1, nanoseconds: 0 });
-            let wanted = Wanted { mode: Some(0o777), uid: Some(1), gid: Some(1), mtime };
+            let wanted = Wanted { mode: Some(0o777), uid: Some(1), gid: Some(1), mtime, ..Wanted::default() };
             match step {
                 "metadata: held" => {
                     let expected = world.seen("f");

@@ -34,7 +34,7 @@ fn owner_mode_and_mtime_are_set_in_place() {
         let ids = if is_root() { (Some(12345), Some(54321)) } else { (None, None) };
         for path in ["f", "d", "l"] {
             let mtime = if path == "l" { Some(Timestamp { seconds: 7, nanoseconds: 0 }) } else { mtime };
-            let wanted = Wanted { mode: Some(0o751), uid: ids.0, gid: ids.1, mtime };
+            let wanted = Wanted { mode: Some(0o751), uid: ids.0, gid: ids.1, mtime, ..Wanted::default() };
             let expected = world.seen(path);
             let dir = &world.place.dir;
             let (published, refused) =
@@ -64,9 +64,16 @@ fn a_set_id_bit_comes_only_with_its_owner() {
         assert!(refused.mode && !refused.uid);
         assert_eq!(staged.meta().unwrap().attributes.mode, 0o755);
         let ids = staged.meta().unwrap().attributes;
-        let whole = Wanted { uid: Some(ids.uid), gid: Some(ids.gid), ..wanted(0o6755) };
+        let known = Wanted { uid: Some(ids.uid), gid: Some(ids.gid), ..wanted(0o6755) };
+        assert!(staged.set(&known).unwrap().mode, "that it is ours says nothing of whose it was");
+        assert_eq!(staged.meta().unwrap().attributes.mode, 0o755);
+        let set_id = SetId { with_owner: true, with_group: true, here: 0 };
+        let whole = Wanted { set_id, ..known.clone() };
         assert!(staged.set(&whole).unwrap().is_nothing());
         assert_eq!(staged.meta().unwrap().attributes.mode, 0o6755);
+        let kept = SetId { here: 0o4000, ..SetId::default() };
+        assert!(staged.set(&Wanted { set_id: kept, ..known }).unwrap().mode);
+        assert_eq!(staged.meta().unwrap().attributes.mode, 0o4755);
     }
 }
 
