@@ -209,3 +209,85 @@ fn either_root_can_be_the_one_on_the_other_host() {
     pair.bare("sync").args(["-batch", &pair.second_root(), &pair.first_root()]).run().code(0);
     assert_same(&pair.first, &pair.second);
 }
+
+over_both_links! {
+    fn items_are_chosen_one_by_one(pair) {
+        pair.first.file("both", "old").file("deleted", "old").file("edited", "old").file("d/x", "old").file("d/y", "old");
+        pair.in_step();
+        pair.first.file("both", "mine").remove("deleted").file("edited", "mine").remove("d").file("new", "mine").file("skipped", "mine");
+        pair.second.file("both", "yours");
+        let mut terminal = Terminal::start(pair.command("sync"));
+        terminal.shows("Proceed?").types("c");
+        // In the order of the paths: both, d, deleted, edited, new, skipped; what is in d goes with it.
+        terminal.shows("[/]").types(">");
+        terminal.shows("  d  [f]").types("<");
+        terminal.shows("deleted  [f]").types("<");
+        terminal.shows("edited  [f]").types("<");
+        terminal.shows("new  [f]").types("<");
+        terminal.shows("skipped  [f]").types("/");
+        terminal.shows("Proceed? [y/N]").types("y");
+        // What was skipped is said.
+        terminal.end().code(1).tells("your choice");
+        for tree in [&pair.first, &pair.second] {
+            assert_eq!((tree.text("both").as_str(), tree.text("deleted").as_str(), tree.text("edited").as_str()), ("mine", "old", "old"));
+            assert_eq!((tree.text("d/x").as_str(), tree.text("d/y").as_str(), tree.has("new")), ("old", "old", false));
+        }
+        assert!(pair.first.has("skipped") && !pair.second.has("skipped"));
+        // It is settled, but for what was skipped.
+        pair.in_step();
+        assert_same(&pair.first, &pair.second);
+        assert_eq!(pair.second.text("skipped"), "mine");
+    }
+
+    fn a_choice_about_a_file_that_changed_since_overwrites_nothing(pair) {
+        pair.first.file("f", "old").file("g", "old");
+        pair.in_step();
+        pair.first.file("f", "mine").file("g", "mine");
+        pair.second.file("f", "yours").file("g", "yours");
+        let mut terminal = Terminal::start(pair.command("sync"));
+        terminal.shows("Proceed?").types("c");
+        terminal.shows("[/]").types(">").types(">");
+        terminal.shows("Proceed? [y/N]");
+        pair.second.file("f", "written while the question stood");
+        terminal.types("y");
+        let outcome = terminal.end();
+        assert_ne!(outcome.code, Some(0), "{outcome}");
+        assert_eq!((pair.first.text("f").as_str(), pair.second.text("f").as_str()), ("mine", "written while the question stood"));
+        assert_eq!((pair.first.text("g").as_str(), pair.second.text("g").as_str()), ("mine", "mine"));
+    }
+
+    fn with_auto_only_conflicts_are_asked_about(pair) {
+        pair.first.file("dir/f", "old").file("bystander", "");
+        pair.in_step();
+        pair.first.file("dir/f", "mine").file("new", "1");
+        pair.second.remove("dir");
+        let mut terminal = Terminal::start(pair.command("sync").arg("-auto"));
+        // The file is restored where it was deleted.
+        terminal.shows("[/]").types("?").shows("the second root gets what the first has").types(">");
+        terminal.shows("Proceed?").types("y");
+        terminal.end().code(0);
+        assert_same(&pair.first, &pair.second);
+        assert_eq!((pair.second.text("dir/f").as_str(), pair.second.text("new").as_str()), ("mine", "1"));
+    }
+
+    fn a_directory_stays_whole_where_something_in_it_is_to_stay(pair) {
+        pair.first.file("bystander", "").file("d/x", "1").file("d/y", "2");
+        pair.in_step();
+        pair.first.remove("d");
+        let mut terminal = Terminal::start(pair.command("sync"));
+        terminal.shows("Proceed?").types("c").shows("[f]").types("f/f").shows("Proceed? [y/N]").types("y");
+        terminal.end().code(1).tells("your choice");
+        assert_eq!((pair.second.text("d/x").as_str(), pair.second.text("d/y").as_str()), ("1", "2"));
+        pair.in_step();
+        assert!(!pair.second.has("d"));
+    }
+
+    fn quitting_leaves_everything_as_it_is(pair) {
+        pair.first.file("f", "1").file("g", "1");
+        let mut terminal = Terminal::start(pair.command("sync"));
+        terminal.shows("Proceed?").types("c");
+        terminal.shows("[f]").types("fq");
+        terminal.end().tells("nothing was done");
+        assert_eq!(pair.second.names(), [""; 0]);
+    }
+}

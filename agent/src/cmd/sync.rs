@@ -8,15 +8,16 @@ use crate::core::path::RelPath;
 use crate::exit::ExitStatus;
 use crate::link::order::Sorter;
 use crate::link::session::{Session, scan_filter};
-use crate::link::{Event, LinkError, Setup};
+use crate::link::{CHOICES, Event, LinkError, Setup};
 use crate::options::{Options, Repeat, ReplicaOptions};
 use crate::output::{
-    Action, Answer, ChangeLog, Direction, ItemKind, LogFile, Planned, Reporter, Style, proceed,
+    Action, ChangeLog, Decided, Direction, ItemKind, LogFile, Pick, Planned, Reporter, Style, can_ask,
 };
 use crate::replica::Replica;
 use crate::replica::scan::ScanError;
-use crate::wire::Start;
+use crate::wire::{Choice, Chosen, Start, Winner};
 use anyhow::{Context, Result};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -147,6 +148,42 @@ fn sort(plan: &mut [Planned], sorter: &Sorter) {
     });
 }
 
+/// Returns what a person has chosen otherwise than the plan says, for both ends.
+fn chosen(plan: &[Planned], picks: &[Pick]) -> Vec<Chosen> {
+    let winner = |pick| match pick {
+        Pick::Recommended | Pick::Skip => None,
+        Pick::ToFirst => Some(Winner::Second),
+        Pick::ToSecond => Some(Winner::First),
+    };
+    let pairs = plan.iter().zip(picks).filter(|(planned, pick)| !planned.is_recommended(**pick));
+    let chosen = pairs.map(|(planned, &pick)| {
+        let choice = match (winner(pick), planned) {
+            (None, _) => Choice::Skip,
+            (Some(winner), Planned::Change { .. }) => Choice::Impose(winner),
+            (Some(winner), Planned::Conflict(_)) => Choice::Settle(winner),
+        };
+        // A conflict of a directory may be one as a whole; those in it that are listed have a choice of their own.
+        let below = planned.holds_below() || matches!(choice, Choice::Settle(_));
+        Chosen { path: planned.path().clone(), choice, below }
+    });
+    let mut chosen: Vec<Chosen> = chosen.take(CHOICES).collect();
+    let settled: BTreeSet<RelPath> = chosen.iter().filter(|c| c.below).map(|c| c.path.clone()).collect();
+    let is_below = |planned: &Planned| planned.path().ancestors().any(|dir| settled.contains(&dir));
+    let stays =
+        |planned: &Planned, pick| matches!(planned, Planned::Conflict(_)) && planned.is_recommended(pick);
+    let kept = plan.iter().zip(picks).filter(|(planned, pick)| stays(planned, **pick) && is_below(planned));
+    let kept =
+        kept.map(|(planned, _)| Chosen { path: planned.path().clone(), choice: Choice::Skip, below: true });
+    chosen.extend(kept.take(CHOICES - chosen.len()).collect::<Vec<_>>());
+    chosen
+}
+
+/// Returns the part of a plan that nobody has chosen anything about.
+fn left(plan: Vec<Planned>, picks: &[Pick]) -> Vec<Planned> {
+    let pairs = plan.into_iter().zip(picks).filter(|(planned, pick)| planned.is_recommended(**pick));
+    pairs.map(|(planned, _)| planned).collect()
+}
+
 /// One pass under way.
 struct Pass<'a> {
     options: &'a Options,
@@ -174,19 +211,24 @@ impl Pass<'_> {
                 self.reporter.plan(&plan);
                 return Ok(self.end_of_plan(session, &plan));
             }
-            let conflicts = plan.iter().all(|p| matches!(p, crate::output::Planned::Conflict(_)));
+            let only_conflicts = plan.iter().all(|p| matches!(p, Planned::Conflict(_)));
             self.reporter.plan(&plan);
-            if conflicts {
+            if only_conflicts && !can_ask() {
                 return Ok(self.end_of_plan(session, &plan));
             }
-            if proceed()? == Answer::No {
-                self.reporter.say("Nothing was done.");
-                return Ok(ExitStatus::InStep);
-            }
+            let picks = match self.reporter.decide(&plan, command.auto)? {
+                Decided::Go(picks) => picks,
+                Decided::Nothing if only_conflicts => return Ok(self.end_of_plan(session, &plan)),
+                Decided::Nothing => {
+                    self.reporter.say("Nothing was done.");
+                    return Ok(ExitStatus::InStep);
+                }
+            };
+            session.choose(chosen(&plan, &picks)).await?;
             self.teller.reset();
             self.go(session, Start::Execute).await?;
             // What both sides knew before is not told again.
-            self.teller.count_conflicts(&plan);
+            self.teller.count_conflicts(&left(plan, &picks));
         }
         let summary = self.teller.summary(session.totals(), self.began.elapsed());
         self.reporter.summary(&summary);
@@ -195,10 +237,10 @@ impl Pass<'_> {
     }
 
     /// Says how a plan ends that is not carried out.
-    fn end_of_plan(&mut self, session: &Session, plan: &[crate::output::Planned]) -> ExitStatus {
+    fn end_of_plan(&mut self, session: &Session, plan: &[Planned]) -> ExitStatus {
         self.teller.count_conflicts(plan);
         let summary = self.teller.summary(session.totals(), self.began.elapsed());
-        let changes = plan.iter().any(|p| matches!(p, crate::output::Planned::Change { .. }));
+        let changes = plan.iter().any(|p| matches!(p, Planned::Change { .. }));
         self.reporter.end_of_plan(&summary, changes);
         self.teller.trouble();
         summary.exit_status()

@@ -32,10 +32,10 @@ use crate::archive::ArchiveError;
 use crate::core::entry::{Entry, Kind};
 use crate::core::filter::Filter;
 use crate::core::path::RelPath;
-use crate::core::reconcile::{Policy, Side};
+use crate::core::reconcile::{Choice, Choices, Chosen, Policy, Side};
 use crate::core::version::{ReplicaId, Sequence};
 use crate::replica::Replica;
-use crate::wire::{Action, Message, OfferNumber, Verdict, encode_in_frames};
+use crate::wire::{self, Action, Message, OfferNumber, Verdict, encode_in_frames};
 use bytes::Bytes;
 use credit::{Closed, Credit};
 use open_set::OpenSet;
@@ -105,6 +105,10 @@ pub(crate) struct Shared {
     pub decided: Mutex<BTreeMap<RelPath, bool>>,
     /// Conflicts that the peer asks to be ended with what stands here.
     pub resolutions: Mutex<BTreeSet<RelPath>>,
+    /// What a person has chosen after a plan.
+    pub choices: Arc<RwLock<Choices>>,
+    /// Whether the root of this end is the first.
+    pub is_first: bool,
     pub events: mpsc::UnboundedSender<Event>,
     compression: compress::Compression,
     out: mpsc::Sender<Bytes>,
@@ -119,6 +123,11 @@ const AGAIN_ONE_BY_ONE: usize = 100_000;
 
 /// The same, in bytes of all the paths together.
 const AGAIN_BYTES: usize = 32 << 20;
+
+/// So many choices a person can make about one plan, one by one. Bounds what a hostile peer can make this end remember.
+pub const CHOICES: usize = 100_000;
+/// The same, in bytes of all the paths together.
+const CHOICES_BYTES: usize = 32 << 20;
 
 /// Paths that are to be offered again: true with all below.
 #[derive(Debug, Default)]
@@ -254,6 +263,24 @@ impl Shared {
     /// Returns whether the session is over.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Takes over what a person has chosen. Returns whether that were too many.
+    pub(crate) fn choose(&self, chosen: Vec<wire::Chosen>) -> bool {
+        let side = |winner| match (winner, self.is_first) {
+            (wire::Winner::First, true) | (wire::Winner::Second, false) => Side::Local,
+            (wire::Winner::First, false) | (wire::Winner::Second, true) => Side::Remote,
+        };
+        let mut choices = self.choices.write().expect("no thread panics with this locked");
+        for wire::Chosen { path, choice, below } in chosen {
+            let choice = match choice {
+                wire::Choice::Skip => Choice::Skip,
+                wire::Choice::Settle(winner) => Choice::Settle(side(winner)),
+                wire::Choice::Impose(winner) => Choice::Impose(side(winner)),
+            };
+            choices.insert(path, Chosen { choice, below });
+        }
+        choices.len() > CHOICES || choices.size() > CHOICES_BYTES
     }
 
     pub(crate) fn is_plan(&self) -> bool {

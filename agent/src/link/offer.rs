@@ -154,6 +154,7 @@ impl Offerer {
         }
         if shared.is_plan() {
             self.planned = Some((snapshot, after, through));
+            shared.choices.write().expect("no thread panics with this locked").planned(through);
             shared.offered_through.store(after.0, Ordering::SeqCst);
         } else {
             self.through = through;

@@ -21,7 +21,8 @@ use crate::replica::apply::Applier;
 use crate::replica::scan::{ScanError, ScanReport};
 use crate::replica::{Replica, Severity};
 use crate::transport::{Connection, Writer};
-use crate::wire::{Capability, Frame, Hello, Message, Start, Welcome, WireError};
+use crate::wire::{self, Capability, Frame, Hello, Message, Start, Welcome, WireError};
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -512,6 +513,8 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         idle: Idle::default(),
         decided: Mutex::default(),
         resolutions: Mutex::default(),
+        choices: Arc::default(),
+        is_first,
         events,
         compression: Compression::new(link.compress, counters.clone()),
         out,
@@ -523,6 +526,7 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
         peer,
         policy,
         rules: rules(&link, is_first)?,
+        choices: shared.choices.clone(),
         filter,
         paths: link.paths,
         numeric_ids: link.attributes.numeric_ids,
@@ -658,7 +662,19 @@ fn dispatch(
                 to_receiver(Task::Resolve);
             }
         }
+        Message::Chosen(_) if shared.dials => {
+            return Err(LinkError::Protocol("it chooses for the end that dials"));
+        }
+        Message::Chosen(chosen) => {
+            if shared.choose(chosen) {
+                return Err(LinkError::Protocol("it chooses at more paths than anybody looks at"));
+            }
+        }
         Message::Batch(batch) => {
+            if shared.is_plan() {
+                let mut choices = shared.choices.write().expect("no thread panics with this locked");
+                choices.peer_planned(batch.through);
+            }
             allowance.offers += BATCH_COST;
             allowance.check()?;
             to_receiver(Task::Batch(batch.through));
@@ -888,6 +904,15 @@ impl Session {
         if start == Start::Execute {
             self.ask_for_resolutions().await?;
             self.execute();
+        }
+        Ok(())
+    }
+
+    /// Notes at both ends what a person has chosen about the plan, before it is carried out. At most [`super::CHOICES`].
+    pub async fn choose(&self, chosen: Vec<wire::Chosen>) -> Result<(), LinkError> {
+        if !chosen.is_empty() {
+            self.send(Message::Chosen(chosen.clone())).await?;
+            self.shared.choose(chosen);
         }
         Ok(())
     }

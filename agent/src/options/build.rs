@@ -91,6 +91,7 @@ impl Draft {
                 ssh: SshOptions { command: "ssh".into(), args: Vec::new(), server_command: "vfsync".into() },
                 command: CommandOptions {
                     batch: false,
+                    auto: false,
                     verbosity: Verbosity::Normal,
                     json: false,
                     color: None,
@@ -138,8 +139,8 @@ impl Draft {
                 command.verbosity = Verbosity::Silent;
             }
             "terse" if on => command.verbosity = command.verbosity.min(Verbosity::Terse),
-            // A plan is asked about once anyway, so that "auto" asks for what is done without it.
-            "silent" | "terse" | "auto" => {}
+            "silent" | "terse" => {}
+            "auto" => command.auto = on,
             "times" => attributes.times = on,
             "owner" => attributes.owner = on,
             "group" => attributes.group = on,

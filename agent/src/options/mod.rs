@@ -247,6 +247,8 @@ pub struct SshOptions {
 pub struct CommandOptions {
     /// Whether anything may be asked.
     pub batch: bool,
+    /// Whether only conflicts are asked about one by one.
+    pub auto: bool,
     /// How much is printed.
     pub verbosity: Verbosity,
     /// Whether standard output gets JSON.

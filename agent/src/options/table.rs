@@ -114,7 +114,7 @@ const FALSE_ONLY: Status = Later(&["false", "default"]);
 pub static OPTIONS: &[OptionDef] = &[
     // What Unison calls basic.
     def(Basic, "batch", Bool, "", Works, "Ask nothing: do what is clear, skip and report conflicts"),
-    def(Basic, "auto", Bool, "", Works, "Take what is clear as decided, and ask once before it is done"),
+    def(Basic, "auto", Bool, "", Works, "Ask one by one only about conflicts, and once before all of it is done"),
     def(Basic, "silent", Bool, "", Works, "Print only conflicts and errors; implies batch"),
     def(Basic, "terse", Bool, "", Works, "Print no progress and no summary"),
     def(Basic, "times", Bool, "", Works, "Synchronise modification times"),

@@ -139,6 +139,30 @@ pub(super) fn planned(planned: &Planned, how: Dress) -> String {
     }
 }
 
+/// All that is known of an item.
+pub(super) fn details(planned: &Planned) -> String {
+    match planned {
+        Planned::Change { path, kind, action, direction, .. } => {
+            let root = match direction {
+                Direction::ToFirst => "first",
+                Direction::ToSecond => "second",
+            };
+            let what = match action {
+                Action::Create => "is made",
+                Action::Update => "gets other content",
+                Action::Delete => "goes",
+                Action::Props => "gets other attributes",
+                Action::Rename => "gets another name",
+            };
+            format!("  {} {path}: {what} in the {root} root", kind_word(*kind))
+        }
+        Planned::Conflict(report) => {
+            let (first, second) = (Escaped(report.first.as_bytes()), Escaped(report.second.as_bytes()));
+            format!("  {}\n    first root:  {first}\n    second root: {second}", report.path)
+        }
+    }
+}
+
 /// What a plan comes to: `3 to the first, 5 to the second (2 deletions), 1 conflict`.
 pub(super) fn plan_total(plan: &[Planned]) -> String {
     let count = |wanted: fn(&Planned) -> bool| plan.iter().filter(|p| wanted(p)).count();

@@ -4,6 +4,7 @@
 
 mod ask;
 mod changelog;
+mod choose;
 mod human;
 mod json;
 mod logfile;
@@ -12,8 +13,9 @@ mod reporter;
 #[cfg(test)]
 mod tests;
 
-pub use ask::{Answer, AskError, proceed};
+pub use ask::{AskError, Decided, can_ask};
 pub use changelog::ChangeLog;
+pub use choose::Pick;
 pub use human::size;
 pub use logfile::LogFile;
 pub use reporter::{Reporter, Style};

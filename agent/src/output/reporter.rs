@@ -1,5 +1,6 @@
 //! The [`Reporter`] prints what happens as it happens, to people or to a script, and into the log file.
 
+use super::ask::{self, AskError, Decided};
 use super::human::{self, Dress};
 use super::json;
 use super::progress::Progress;
@@ -156,6 +157,14 @@ impl Reporter {
             sinks.people(self.style, &format!("{}\n", human::planned(planned, self.dress)));
         }
         sinks.people(self.style, &format!("{}\n", human::plan_total(plan)));
+    }
+
+    /// Asks a person what of a plan is to be done. With `auto` only conflicts are asked about one by one.
+    ///
+    /// # Errors
+    /// When there is no terminal, or it fails.
+    pub fn decide(&self, plan: &[Planned], auto: bool) -> Result<Decided, AskError> {
+        ask::decide(plan, auto, self.dress)
     }
 
     /// Prints the summary, the last line of a pass.

@@ -216,14 +216,15 @@ fn the_log_file_is_appended_to() {
 #[test]
 fn only_a_yes_is_a_yes() {
     for (typed, answer) in [
-        ("y\n", Answer::Yes),
-        ("YES\n", Answer::Yes),
-        ("n\n", Answer::No),
-        ("\n", Answer::No),
-        ("", Answer::No),
-        ("yep\n", Answer::No),
+        ("y\n", Decided::Go(Vec::new())),
+        ("YES\n", Decided::Go(Vec::new())),
+        ("n\n", Decided::Nothing),
+        ("\n", Decided::Nothing),
+        ("", Decided::Nothing),
+        ("yep\n", Decided::Nothing),
     ] {
-        assert_eq!(super::ask::ask(&mut typed.as_bytes(), &mut io::sink()).unwrap(), answer, "{typed:?}");
+        let asked = super::ask::ask(&[], false, Dress::Plain, &mut typed.as_bytes(), &mut io::sink());
+        assert_eq!(asked.unwrap(), answer, "{typed:?}");
     }
 }
 

@@ -288,6 +288,39 @@ pub enum Message {
     /// A person has decided that of these conflicts your state is to be kept: write the resolution, if it is still the
     /// conflict that you know.
     Resolve(Vec<RelPath>),
+    /// What a person has chosen after the plan, for the execution of it.
+    Chosen(Vec<Chosen>),
+}
+
+/// What a person has chosen at a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// Where.
+    pub path: RelPath,
+    /// What.
+    pub choice: Choice,
+    /// Also for everything below the path.
+    pub below: bool,
+}
+
+/// What a person wants at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Choice {
+    /// Nothing.
+    Skip,
+    /// This root wins the conflict.
+    Settle(Winner),
+    /// This root's state is to be on both, whatever was proposed.
+    Impose(Winner),
+}
+
+/// A root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Winner {
+    /// The first.
+    First,
+    /// The second.
+    Second,
 }
 
 impl Message {
@@ -304,6 +337,7 @@ impl Message {
             Message::Want(wants) => cut(wants, Message::Want),
             Message::Problems(problems) => cut(problems, Message::Problems),
             Message::Resolve(paths) => cut(paths, Message::Resolve),
+            Message::Chosen(chosen) => cut(chosen, Message::Chosen),
             // Offers are cut to size where they are made, the others are short.
             _ => None,
         }

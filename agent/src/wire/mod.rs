@@ -13,8 +13,8 @@ pub use frame::{
     encode_in_frames, encode_message, is_content,
 };
 pub use message::{
-    Action, Basis, Batch, Capability, Chunk, Hello, Message, Offer, OfferNumber, Owners, Start, Verdict,
-    Want, Welcome, Whereabouts,
+    Action, Basis, Batch, Capability, Choice, Chosen, Chunk, Hello, Message, Offer, OfferNumber, Owners,
+    Start, Verdict, Want, Welcome, Whereabouts, Winner,
 };
 
 #[cfg(test)]

@@ -6,8 +6,10 @@
 //! - where they are concurrent, it is a conflict, unless a policy names a winner: then the winner's side, and only
 //!   that, writes the resolution ([`Decision::Win`]), and the other waits for it ([`Decision::Yield`]).
 
+mod choice;
 mod rules;
 
+pub use choice::{Choice, Choices, Chosen};
 pub use rules::Rules;
 
 use super::entry::{AttributeMask, Attributes, Content, Entry, Timestamp};

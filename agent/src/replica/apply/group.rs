@@ -39,7 +39,10 @@ impl Decider<'_> {
                 let offered: BTreeMap<&RelPath, &Entry> =
                     members.iter().map(|m| (m.path(), m.entry())).collect();
                 let judged = below.iter().fold(Removal::Whole, |so_far, (child, record)| {
-                    let policy = self.applier.policy_at(child);
+                    if let Some(why) = self.applier.skipped(child) {
+                        return worse(so_far, Removal::Refuse(why));
+                    }
+                    let policy = self.applier.policy_below(child, &record.entry);
                     let (theirs, becomes) = (offered.get(child).copied(), &incoming.entry().content);
                     worse(so_far, judge_below(&record.entry, theirs, becomes, &policy))
                 });

@@ -26,7 +26,7 @@ use crate::archive::{ArchiveError, Disputed, Durable, Open, OpenReason};
 use crate::core::entry::{Content, Entry, Record};
 use crate::core::filter::Filter;
 use crate::core::path::RelPath;
-use crate::core::reconcile::{Above, Decision, Policy, Rules, reconcile};
+use crate::core::reconcile::{Above, Choice, Choices, Decision, Policy, Rules, reconcile};
 use crate::core::version::{ReplicaId, Sequence};
 use crate::link::Offered;
 use crate::link::open_set::OpenSet;
@@ -36,6 +36,11 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Arc, RwLock};
 use std::time::Instant;
+
+/// What forbids something, where no option does: what a person has chosen.
+const CHOICE: &str = "your choice";
+/// What a person has chosen was about another state.
+const CHANGED: &str = "a change since you chose";
 
 /// Applies what one peer offers to one replica.
 pub struct Applier {
@@ -47,6 +52,8 @@ pub struct Applier {
     pub policy: Policy,
     /// What holds for some paths only.
     pub rules: Rules,
+    /// What a person has chosen after a plan.
+    pub choices: Arc<RwLock<Choices>>,
     /// What the link leaves out.
     pub filter: Filter,
     /// What the link is about; empty is everything.
@@ -144,7 +151,37 @@ impl Applier {
         remote: &Entry,
         above: Above,
     ) -> Decision {
-        self.rules.limit(reconcile(local, remote, above, &self.policy_at(path)))
+        let policy = self.policy_at(path);
+        let plain = self.rules.limit(reconcile(local, remote, above, &policy));
+        let choices = self.choices.read().expect("no thread panics with this locked");
+        match (choices.at(path), plain) {
+            (None, plain) | (Some(_), plain @ (Decision::Keep | Decision::Merge(_))) => plain,
+            (Some(Choice::Skip), _) => Decision::Refuse(CHOICE),
+            (Some(choice), _) if !choices.knows(choice, local, Some(remote), self.ids()) => {
+                Decision::Refuse(CHANGED)
+            }
+            (Some(choice), _) => self.rules.limit(reconcile(local, remote, above, &choice.over(policy))),
+        }
+    }
+
+    /// Returns why a path is to stay as it is, whatever becomes of the directory that it is in; `None` if nobody wants that.
+    pub(super) fn skipped(&self, path: &RelPath) -> Option<&'static str> {
+        let choices = self.choices.read().expect("no thread panics with this locked");
+        matches!(choices.at(path), Some(Choice::Skip)).then_some(CHOICE)
+    }
+
+    /// Returns the policy for what stands here below a directory that goes, with what a person has chosen about it.
+    pub(super) fn policy_below(&self, path: &RelPath, local: &Entry) -> Policy {
+        let policy = self.policy_at(path);
+        let choices = self.choices.read().expect("no thread panics with this locked");
+        match choices.at(path).filter(|&choice| choices.knows(choice, Some(local), None, self.ids())) {
+            Some(choice) => choice.over(policy),
+            None => policy,
+        }
+    }
+
+    fn ids(&self) -> (ReplicaId, ReplicaId) {
+        (self.replica.id(), self.peer)
     }
 
     /// Deals with a chunk of offers in the order of a walk. `complete`: nothing more of the batch follows. `position`:
