@@ -68,6 +68,12 @@ pub enum ConfigError {
         #[source]
         source: io::Error,
     },
+    /// It names nothing to keep the same, as the example that a package installs.
+    #[error("{place}: there is no [[sync]]: name a root and its peers in one")]
+    Empty {
+        /// Where.
+        place: Place,
+    },
     /// It is no TOML, or not what stands in a configuration.
     #[error("{place}: {why}")]
     Wrong {
@@ -205,7 +211,7 @@ impl Reader<'_> {
             Some(value) => self.settings(self.table(value, "[defaults]")?)?,
         };
         let Some((at, blocks)) = blocks else {
-            return Err(self.wrong(&(0..0), "there is no [[sync]]: name a root and its peers in one"));
+            return Err(ConfigError::Empty { place: self.place(0) });
         };
         let DeValue::Array(blocks) = blocks.get_ref() else {
             return Err(self.wrong(&at, "write [[sync]] with two brackets: there can be several of it"));

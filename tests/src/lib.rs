@@ -9,6 +9,7 @@ pub mod binary;
 pub mod coverage;
 pub mod daemon;
 pub mod live;
+pub mod machine;
 pub mod mount;
 pub mod operations;
 pub mod outcome;
@@ -24,6 +25,7 @@ pub mod writer;
 
 pub use daemon::Daemon;
 pub use live::Live;
+pub use machine::Machine;
 pub use outcome::Outcome;
 pub use pair::{Link, Pair};
 pub use run::{Running, Vfsync};

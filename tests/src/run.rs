@@ -46,6 +46,12 @@ impl Vfsync {
         Vfsync { command, limit: 2 * LIMIT }
     }
 
+    /// Takes the command line of a program that becomes vfsync.
+    pub(crate) fn behind(mut command: Command) -> Vfsync {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Vfsync { command, limit: 2 * LIMIT }
+    }
+
     /// Adds an argument.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Vfsync {
         self.command.arg(arg);

@@ -7,6 +7,7 @@ pub mod check;
 pub mod cpio;
 pub mod demo;
 pub mod disk;
+pub mod dist;
 pub mod exec;
 pub mod initramfs;
 pub mod kernel;

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use xtask::{
     bench,
     build::{self, Profile},
-    check, demo,
+    check, demo, dist,
     kernel::Kernel,
     pair::Pair,
     setup, test,
@@ -44,6 +44,12 @@ enum Task {
         /// A debug build whose eBPF programs write their own messages: target/dist-debug/vfsync.
         #[arg(long)]
         debug: bool,
+    },
+    /// Makes what users install: a Debian package, a tarball and SHA256SUMS in target/dist.
+    Dist {
+        /// Takes target/dist/vfsync as it is instead of building it.
+        #[arg(long)]
+        no_build: bool,
     },
     /// Builds the eBPF programs alone and prints the path of the object.
     BuildEbpf {
@@ -176,6 +182,15 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Build { debug } => {
             setup::bring(&[setup::Part::Ebpf], &[])?;
             println!("{}", build::dist(profile(debug))?.display());
+        }
+        Task::Dist { no_build } => {
+            if !no_build {
+                setup::bring(&[setup::Part::Ebpf], &[])?;
+                build::dist(Profile::Release)?;
+            }
+            let binary = build::binary();
+            let made = dist::all(&binary, binary.parent().context("the binary lies in no folder")?)?;
+            dist::report(&made);
         }
         Task::BuildEbpf { debug } => {
             setup::bring(&[setup::Part::Ebpf], &[])?;

@@ -2,7 +2,7 @@
 
 use super::sync::reporter_of;
 use crate::cli::DaemonArgs;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::core::escaped::EscapedLines;
 use crate::daemon::control::Control;
 use crate::daemon::metrics::{Address, Metrics};
@@ -14,11 +14,12 @@ use crate::output::{Reporter, Style};
 use anyhow::{Context, Result, bail};
 use sd_notify::NotifyState;
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::Interval;
 
 /// What is said again and again is said once in this time.
 const REPEAT: Duration = Duration::from_secs(3600);
@@ -29,9 +30,10 @@ const MOST_TEXTS: usize = 1000;
 
 /// Runs until it is told to stop.
 pub async fn run(args: DaemonArgs, environment: &Environment) -> Result<ExitStatus> {
-    let config = Config::load(&args.config, environment)?;
-    let (mut hangup, mut terminate, mut interrupt) =
-        (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut signals = Signals::of_this_process()?;
+    let Some(config) = configured(&args.config, environment, &mut signals).await? else {
+        return Ok(ExitStatus::InStep);
+    };
     let (news, mut told) = mpsc::unbounded_channel();
     let site = Site::new("daemon", news);
     let mut daemon = Daemon {
@@ -45,16 +47,15 @@ pub async fn run(args: DaemonArgs, environment: &Environment) -> Result<ExitStat
         .with_context(|| format!("cannot listen for `vfsync status` in {}", config.state_dir.display()))?;
     notify(&[NotifyState::Ready, NotifyState::Status(&of_config(&config))]);
     tracing::info!(blocks = config.blocks.len(), path = %config.path.display(), "following the configuration");
-    // Half the time that the service manager allows, as its manual says.
-    let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
-    let mut pulse = tokio::time::interval(watchdog.unwrap_or(PULSE).min(PULSE));
+    let mut pulse = pulse();
     let mut shown = String::new();
     let mut log = Log::default();
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => daemon.reload(&args.config, environment).await,
+            signal = signals.next() => match signal {
+                Told::Stop => break,
+                Told::Reload => daemon.reload(&args.config, environment).await,
+            },
             Some(news) = told.recv() => log.say(news),
             // Only a site whose parts answer is alive.
             _ = pulse.tick() => {
@@ -81,6 +82,81 @@ pub async fn run(args: DaemonArgs, environment: &Environment) -> Result<ExitStat
         Stopped::TooLate => {
             bail!("something took too long to stop; what it left is dealt with at the next start")
         }
+    }
+}
+
+/// What a person or the service manager says by a signal.
+enum Told {
+    Reload,
+    Stop,
+}
+
+/// The signals that this process listens to.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn of_this_process() -> std::io::Result<Signals> {
+        let (hangup, terminate) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
+        Ok(Signals { hangup, terminate, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.hangup.recv() => Told::Reload,
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+        }
+    }
+}
+
+/// Ticks as often as the service manager wants a sign of life: in half the time that it allows, as its manual says.
+fn pulse() -> Interval {
+    let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+    tokio::time::interval(watchdog.unwrap_or(PULSE).min(PULSE))
+}
+
+/// Reads the configuration. One that names nothing, as the package installs it, is no failure that starting again would
+/// mend: it is waited for, until it is read again and names something. `None`: it is told to stop before.
+async fn configured(path: &Path, environment: &Environment, signals: &mut Signals) -> Result<Option<Config>> {
+    let mut waits = false;
+    let mut pulse = pulse();
+    loop {
+        let why = match Config::load(path, environment) {
+            Ok(config) => return Ok(Some(config)),
+            // Whoever starts a daemon sees at once what is wrong.
+            Err(error) if !waits && !matches!(error, ConfigError::Empty { .. }) => return Err(error.into()),
+            Err(error) => EscapedLines(&format!("{:#}", anyhow::Error::new(error))).to_string(),
+        };
+        waits = true;
+        tracing::warn!("there is nothing to do: {why}; then reload this process (SIGHUP)");
+        notify(&[NotifyState::Ready, NotifyState::Status(&format!("there is nothing to do: {why}"))]);
+        loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Told::Stop => {
+                        notify(&[NotifyState::Stopping]);
+                        return Ok(None);
+                    }
+                    Told::Reload => {
+                        reloading();
+                        break;
+                    }
+                },
+                _ = pulse.tick() => notify(&[NotifyState::Watchdog]),
+            }
+        }
+    }
+}
+
+/// Tells the service manager that the configuration is read again.
+fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(_) => notify(&[NotifyState::Reloading]),
     }
 }
 
@@ -171,11 +247,8 @@ impl Daemon {
     }
 
     /// Reads the configuration again. A bad one changes nothing.
-    async fn reload(&mut self, path: &std::path::Path, environment: &Environment) {
-        match NotifyState::monotonic_usec_now() {
-            Ok(now) => notify(&[NotifyState::Reloading, now]),
-            Err(_) => notify(&[NotifyState::Reloading]),
-        }
+    async fn reload(&mut self, path: &Path, environment: &Environment) {
+        reloading();
         let read = Config::load(path, environment).map_err(anyhow::Error::from);
         let followed = match read {
             Ok(config) => self.follow(&config).await.map(|()| of_config(&config)),
