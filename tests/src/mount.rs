@@ -35,6 +35,12 @@ impl SmallDisk {
             .unwrap_or_else(|e| panic!("cannot resize a tmpfs: {e}"));
     }
 
+    /// Lets no program run from it.
+    pub fn forbid_programs(&self) {
+        mount_remount(self.path(), MountFlags::NOEXEC, c"")
+            .unwrap_or_else(|e| panic!("cannot remount a tmpfs: {e}"));
+    }
+
     /// Returns where it is mounted.
     pub fn path(&self) -> &Path {
         self.dir.path()

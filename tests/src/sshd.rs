@@ -31,12 +31,18 @@ impl TestSshd {
 
     /// Starts an sshd. It sees what is mounted now, not what will be.
     pub fn own() -> TestSshd {
+        TestSshd::own_with(|_| String::new())
+    }
+
+    /// Starts an sshd with further lines of configuration, which may name its folder.
+    pub fn own_with(lines: impl FnOnce(&Path) -> String) -> TestSshd {
         let dir = tempfile::tempdir().expect("a temporary folder can be made");
+        let lines = lines(dir.path());
         let (ready, started) = mpsc::channel();
         let (keep, dropped) = mpsc::channel();
         let path = dir.path().to_owned();
         let keeper = thread::spawn(move || {
-            let sshd = xtask::sshd::Sshd::start(&path).map(Arc::new);
+            let sshd = xtask::sshd::Sshd::start_with(&path, &lines).map(Arc::new);
             let kept = sshd.as_ref().ok().cloned();
             // Without a receiver the test has failed already.
             let _ = ready.send(sshd);

@@ -105,6 +105,11 @@ pub struct Sshd {
 impl Sshd {
     /// Starts one with its files in `dir`, which must exist.
     pub fn start(dir: &Path) -> Result<Self> {
+        Self::start_with(dir, "")
+    }
+
+    /// Starts one with its files in `dir`, which must exist, and with these further lines of configuration.
+    pub fn start_with(dir: &Path, lines: &str) -> Result<Self> {
         make_keys(dir)?;
         fs::copy(dir.join("user_key.pub"), dir.join("authorized_keys"))
             .context("cannot copy the user's key")?;
@@ -114,7 +119,8 @@ impl Sshd {
             let port = free_port()?;
             let path = |name: &str| dir.join(name).display().to_string();
             let config = config(&path("host_key"), &path("authorized_keys"), port);
-            fs::write(dir.join("sshd_config"), config).context("cannot write sshd's configuration")?;
+            fs::write(dir.join("sshd_config"), config + lines)
+                .context("cannot write sshd's configuration")?;
             let mut child = exec::spawn(command(dir, &log)?).context("cannot start sshd")?;
             if wait_until_it_answers(&mut child, port)? {
                 let mut sshd = Self { child, port, dir: dir.to_owned() };

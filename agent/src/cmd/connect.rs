@@ -5,7 +5,7 @@ use crate::link::session::Session;
 use crate::link::{LinkError, Setup, initiate};
 use crate::options::{Options, SshOptions};
 use crate::roots::{RemoteRoot, Root};
-use crate::transport::{self, Connection, SshLink, SshTarget, greet_as_initiator};
+use crate::transport::{self, Connection, Deployed, Own, SshLink, SshTarget, greet_as_initiator};
 use anyhow::{Context, Result, bail};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ pub struct Reached {
     host: Option<SshLink>,
     /// The root as its session will ask for it.
     root: Vec<u8>,
+    /// What a person should know of the way there.
+    pub notices: Vec<String>,
 }
 
 /// A session, and what it runs on.
@@ -104,24 +106,33 @@ pub async fn reach(options: &Options, root: &Root) -> Result<Reached> {
 /// With what failed, on which host, and what to do.
 pub async fn reach_host(ssh: &SshOptions, remote: &RemoteRoot) -> Result<Reached> {
     let target = SshTarget { user: remote.user.clone(), host: remote.host.clone(), port: remote.port };
-    let ssh = transport::SshOptions {
+    let options = transport::SshOptions {
         sshcmd: ssh.command.clone(),
         sshargs: ssh.args.clone(),
         servercmd: ssh.server_command.clone(),
         ..transport::SshOptions::default()
     };
-    let link = transport::dial(&target, &ssh).await?;
+    let own = if ssh.deploy { Some(Own::read().await?) } else { None };
+    let mut link = transport::dial(&target, &options).await?;
+    let mut notices = Vec::new();
+    if let Some(own) = own
+        && let Deployed::Copied(place) = transport::deploy(&mut link, own).await?
+    {
+        notices.push(format!("vfsync was copied to {place} at {}", link.peer()));
+    }
     let connection = link.open_channel(&[]).await?;
     let (connection, greeting) = greet_as_initiator(connection).await?;
     tracing::debug!(peer = link.peer(), version = greeting.theirs.program, "the far end answers");
-    Ok(Reached { connection, host: Some(link), root: remote.path.as_os_str().as_bytes().to_vec() })
+    let root = remote.path.as_os_str().as_bytes().to_vec();
+    Ok(Reached { connection, host: Some(link), root, notices })
 }
 
 /// Makes a root of this host, whose end answers at `connection`, a reached one.
 pub async fn reached_here(connection: Connection, path: &Path) -> Result<Reached> {
     let (connection, _) = greet_as_initiator(connection).await?;
     let absolute = std::path::absolute(path).with_context(|| format!("{}", path.display()))?;
-    Ok(Reached { connection, host: None, root: absolute.as_os_str().as_bytes().to_vec() })
+    let root = absolute.as_os_str().as_bytes().to_vec();
+    Ok(Reached { connection, host: None, root, notices: Vec::new() })
 }
 
 impl Reached {

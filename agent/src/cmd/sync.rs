@@ -79,7 +79,9 @@ async fn test_server(options: &Options, reporter: &Reporter) -> Result<ExitStatu
     for (place, root) in options.roots.iter().enumerate() {
         if place != leading {
             reporter.say(&format!("Contacting {root} ..."));
-            reach(options, root).await?.close().await;
+            let reached = reach(options, root).await?;
+            reached.notices.iter().for_each(|notice| reporter.note(notice));
+            reached.close().await;
         }
     }
     let names: Vec<String> = options.roots.iter().map(ToString::to_string).collect();
@@ -122,7 +124,9 @@ async fn pass(options: &Options, reporter: &Reporter) -> Result<ExitStatus> {
         events,
     };
     let root = &options.roots[other];
-    let mut connected = reach(options, root).await?.open(setup, root).await?;
+    let reached = reach(options, root).await?;
+    reached.notices.iter().for_each(|notice| reporter.note(notice));
+    let mut connected = reached.open(setup, root).await?;
     let names: Vec<String> = options.roots.iter().map(ToString::to_string).collect();
     reporter.start(&names.join(" and "));
     let teller = Teller::new(reporter, leading == 0);

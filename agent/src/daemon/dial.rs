@@ -293,6 +293,7 @@ impl Dialled {
                 reached_here(here, path).await?
             }
         };
+        reached.notices.iter().for_each(|notice| self.reporter.note(notice));
         let connected = reached.open(setup, peer).await?;
         connected.session.start(Start::Live).await?;
         Ok((connected, told))

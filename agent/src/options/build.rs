@@ -7,6 +7,9 @@ use super::{table::Kind, value};
 use crate::core::extended::names_access_lists;
 use crate::environment::Environment;
 
+/// What starts vfsync on the other host where nothing else is said.
+const DEFAULT_SERVER: &str = "vfsync";
+
 /// How many roots a command takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootsWanted {
@@ -29,6 +32,8 @@ struct Draft {
     logfile: Option<PathBuf>,
     changelog_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
+    /// Which vfsync is used on the other host has been said.
+    server_is_named: bool,
 }
 
 impl Options {
@@ -88,7 +93,7 @@ impl Draft {
                     too_large: None,
                     order: Order::default(),
                 },
-                ssh: SshOptions { command: "ssh".into(), args: Vec::new(), server_command: "vfsync".into() },
+                ssh: SshOptions::new("ssh".into(), OsStr::new(""), DEFAULT_SERVER.into()),
                 command: CommandOptions {
                     batch: false,
                     auto: false,
@@ -114,6 +119,7 @@ impl Draft {
             logfile: None,
             changelog_dir: None,
             state_dir: None,
+            server_is_named: false,
         }
     }
 
@@ -130,7 +136,7 @@ impl Draft {
     }
 
     fn apply_bool(&mut self, name: &str, on: bool) {
-        let Options { command, replica, policy: Policy { attributes, copy_local, order, .. }, .. } =
+        let Options { command, replica, ssh, policy: Policy { attributes, copy_local, order, .. }, .. } =
             &mut self.options;
         match name {
             "batch" => command.batch = on,
@@ -154,6 +160,7 @@ impl Draft {
             "testserver" => command.test_server = on,
             "dry-run" => command.dry_run = on,
             "json" => command.json = on,
+            "deploy" => ssh.deploy = on,
             "log" => self.log = Some(on),
             other => unreachable!("the table has no bool {other} that works"),
         }
@@ -217,7 +224,10 @@ impl Draft {
             "force" => self.force = some(text),
             "prefer" => self.prefer = some(text),
             "nocreation" | "nodeletion" | "noupdate" => self.forbidding.push(setting.clone()),
-            "servercmd" => ssh.server_command = server_command(text)?,
+            "servercmd" => {
+                ssh.server_command = server_command(text)?;
+                self.server_is_named = !text.is_empty();
+            }
             "sshcmd" if text.is_empty() => ssh.command = "ssh".into(),
             "sshcmd" => ssh.command = path_buf()?,
             "sshargs" => ssh.args = value::words(text).into_iter().map(OsString::from_vec).collect(),
@@ -327,6 +337,11 @@ impl Draft {
         extended.acl |= extended.xattrs && names_access_lists(&extended.ignorenot);
         options.policy.attributes.xattrs = extended.xattrs;
         options.policy.attributes.acl = extended.acl;
+        if options.ssh.deploy && self.server_is_named {
+            options.ssh.deploy = false;
+            let why = "deploy has no effect: servercmd says which vfsync is used on the other host";
+            options.notices.push(why.into());
+        }
         let backup = &options.replica.backup;
         if backup.prefix.is_empty() && backup.suffix.is_empty() && backup.folder.is_some() {
             options.notices.push("without a prefix and a suffix one version of each path is kept".into());
@@ -340,7 +355,7 @@ impl Draft {
 /// NUL is a mistake.
 fn server_command(text: &[u8]) -> Result<String, value::Why> {
     match str::from_utf8(text) {
-        Ok("") => Ok("vfsync".into()),
+        Ok("") => Ok(DEFAULT_SERVER.into()),
         Ok(command) if !command.contains(|c: char| c.is_control()) => Ok(command.to_string()),
         _ => Err("it has to be UTF-8 without control characters".into()),
     }

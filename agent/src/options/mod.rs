@@ -240,6 +240,8 @@ pub struct SshOptions {
     pub args: Vec<OsString>,
     /// The vfsync on the other host.
     pub server_command: String,
+    /// Whether this vfsync is copied there, and that is the one.
+    pub deploy: bool,
 }
 
 /// How a command behaves.
@@ -296,7 +298,7 @@ impl SshOptions {
     /// literally.
     pub fn new(command: PathBuf, args: &OsStr, server_command: String) -> SshOptions {
         let args = value::words(args.as_bytes()).into_iter().map(OsString::from_vec).collect();
-        SshOptions { command, args, server_command }
+        SshOptions { command, args, server_command, deploy: false }
     }
 }
 

@@ -231,5 +231,6 @@ pub static OPTIONS: &[OptionDef] = &[
     def(Own, "state-dir", Text, "DIR", Works, "Where archives lie [default: /var/lib/vfsync, or ~/.local/state/vfsync without root]"),
     def(Own, "compress", Text, "HOW", Works, "Compress what is sent: auto (on slow connections), none, zstd, zstd:LEVEL [default: auto]"),
     def(Own, "bwlimit", Text, "RATE", Works, "Send no faster, in bytes a second, such as 500K or 2M; 0 is no limit"),
+    def(Own, "deploy", Bool, "", Works, "Copy this vfsync to the other host's user where it is missing or another one, and use it"),
     def(Own, "channels", Int, "N", NEVER, "SSH channels for data"),
 ];

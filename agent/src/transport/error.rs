@@ -72,7 +72,10 @@ pub enum TransportError {
         source: openssh::Error,
     },
     /// There is no vfsync at the far end.
-    #[error("no vfsync at {peer}: install it there, or name it with servercmd{}", Quoted(said))]
+    #[error(
+        "no vfsync at {peer}: install it there, name it with servercmd, or have it copied there with deploy{}",
+        Quoted(said)
+    )]
     NoVfsync {
         /// The other end.
         peer: String,
@@ -207,7 +210,7 @@ impl ConnectFailure {
 }
 
 /// Words of another program below our own, each line marked as theirs.
-struct Quoted<'a>(&'a str);
+pub(super) struct Quoted<'a>(pub(super) &'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! A [`Connection`] is a pair of byte streams to the other end of a link, whatever carries them: an SSH channel, the
 //! standard input and output of `vfsync serve`, or memory. What the bytes mean begins with the [`greeting`].
 
+pub mod deploy;
 pub mod error;
 pub mod far_end;
 pub mod greeting;
@@ -8,6 +9,7 @@ pub mod local;
 pub mod ssh;
 pub mod stdio;
 
+pub use deploy::{Deployed, Own, deploy};
 pub use error::TransportError;
 pub use far_end::{Ended, Exit, FarEnd};
 pub use greeting::{Greeting, PROTOCOL_VERSION, greet_as_acceptor, greet_as_initiator};

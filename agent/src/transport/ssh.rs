@@ -10,7 +10,7 @@ use std::{ffi::OsString, fmt, os::fd::AsFd, path::PathBuf, sync::Arc, time::Dura
 
 use openssh::{Session, Stdio};
 use tempfile::TempDir;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::{
     Connection,
@@ -143,21 +143,45 @@ impl SshLink {
     pub async fn run(&self, args: &[&str]) -> Result<Answer, TransportError> {
         let command = [&self.servercmd].into_iter().cloned().chain(args.iter().map(|arg| quoted(arg)));
         let command = command.collect::<Vec<_>>().join(" ");
+        self.execute(&command, &command, &[]).await
+    }
+
+    /// Runs a line of POSIX shell at the far end, whatever the login shell there is, with this on its standard input, and
+    /// returns what it said, as [`SshLink::run`] does. There must be nothing in the line that a shell takes otherwise
+    /// between single quotes.
+    pub(super) async fn shell(&self, line: &str, input: &[u8]) -> Result<Answer, TransportError> {
+        self.execute(&format!("sh -c {}", quoted(line)), "sh", input).await
+    }
+
+    /// Has this command, which the login shell reads, start vfsync from now on.
+    pub(super) fn use_server(&mut self, command: String) {
+        self.servercmd = command;
+    }
+
+    /// Runs a command, which messages call `name`, to its end.
+    async fn execute(&self, command: &str, name: &str, input: &[u8]) -> Result<Answer, TransportError> {
         let refused = |source: openssh::Error| TransportError::NoChannel {
             peer: self.peer.clone(),
-            command: command.clone(),
+            command: name.to_owned(),
             source,
         };
         let mut child = Arc::clone(&self.session)
-            .arc_raw_command(&command)
-            .stdin(Stdio::null())
+            .arc_raw_command(command)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .await
             .map_err(refused)?;
-        let (stdout, stderr) = (child.stdout().take(), child.stderr().take());
-        let (stdout, stderr) = tokio::join!(first_of(stdout), first_of(stderr));
+        let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
+        let feeding = async move {
+            if let Some(mut stdin) = stdin {
+                // A command that ends early has said why.
+                let _ = stdin.write_all(input).await;
+                let _ = stdin.shutdown().await;
+            }
+        };
+        let ((), stdout, stderr) = tokio::join!(feeding, first_of(stdout), first_of(stderr));
         // What it said tells more than its exit code.
         drop(child.wait().await);
         Ok(Answer { stdout, stderr })
@@ -198,7 +222,7 @@ async fn first_of(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
 }
 
 /// Returns `arg` so that any shell at the far end takes it as one word.
-fn quoted(arg: &str) -> String {
+pub(super) fn quoted(arg: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@,+".contains(c);
     if !arg.is_empty() && arg.chars().all(plain) {
         return arg.to_owned();

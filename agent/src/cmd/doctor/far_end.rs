@@ -41,7 +41,7 @@ async fn ask(link: &SshLink, root: &RemoteRoot, server_command: &str) -> Vec<Fin
         let error = String::from_utf8_lossy(&answer.stderr);
         let last = error.lines().chain(said.lines()).last().unwrap_or("it says nothing");
         let detail = format!(
-            "`{server_command}` is not vfsync there ({last}); install it, or say where it is with -servercmd"
+            "`{server_command}` is not vfsync there ({last}); install it, say where it is with -servercmd, or have `sync` and `live` copy it there with -deploy"
         );
         return vec![finding(State::Missing, detail)];
     };
