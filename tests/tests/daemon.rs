@@ -513,6 +513,57 @@ fn a_guard_of_the_other_host_is_resumed_from_here() {
     daemon.stop().code(0);
 }
 
+/// A job that pauses everything for a snapshot approved what a guard had halted meanwhile.
+#[test]
+fn the_end_of_a_pause_approves_nothing() {
+    let pair = Pair::over_ssh();
+    for n in 0..20 {
+        pair.first.file(format!("{n}"), "");
+    }
+    let mut daemon = Daemon::start(&pair, &(pair.defaults() + &pair.block() + "max-delete = 5\n"));
+    daemon.carries(&pair.first, &pair.second).links(&pair, "live", 1);
+    for n in 0..10 {
+        pair.second.remove(format!("{n}"));
+    }
+    daemon.links(&pair, "halted", 1);
+    ask(&pair, &["pause"]).code(0);
+    ask(&pair, &["resume"]).code(0).says("still so").says(&pair.second_root());
+    ask(&pair, &["flush", "--timeout", "3"]).code(3);
+    daemon.links(&pair, "halted", 1);
+    assert!(pair.first.files() >= 15);
+    wait_for("all of them to be approved", || {
+        ask(&pair, &["resume"]).code(0);
+        (!pair.first.has("9")).then_some(())
+    });
+    daemon.carries(&pair.first, &pair.second);
+    daemon.stop().code(0);
+}
+
+/// Any number that a peer named overruled the guard of this host.
+#[test]
+fn a_guard_believes_no_number_that_it_has_not_shown() {
+    let Hosts { pair, there } = Hosts::new();
+    let local = Tree::new(there.home().path("local"));
+    let root = |tree: &Tree| tree.root().display().to_string();
+    for n in 0..20 {
+        pair.second.file(format!("{n}"), "");
+    }
+    let config = block(&root(&pair.second), &[&root(&local)]) + "max-delete = 5\n";
+    let mut far = Daemon::start(&there, &config);
+    far.carries(&pair.second, &local).links(&there, "live", 2);
+    for n in 0..10 {
+        pair.second.remove(format!("{n}"));
+    }
+    far.says("more than the 5 that max-delete allows");
+    let ssh = xtask::sshd::kit().dir().join("bin/ssh");
+    let pass = pair.vfsync().args(["sync", "-batch", "-confirm-deletes", "1000000", "-sshcmd"]).arg(ssh);
+    let pass = pass.args(["-sshargs", &pair.sshd().ssh_args(), "-servercmd", &there.near_server_command()]);
+    pass.args([pair.first_root(), pair.second_root()]).run().code(3).says("more than the 5 that max-delete allows");
+    let is_halted = status(&there, "replica").iter().any(|line| line["state"] == "halted");
+    assert!(is_halted && local.files() >= 15, "{:?}", local.names());
+    far.stop().code(0);
+}
+
 #[test]
 fn a_change_log_has_a_line_for_each_change_and_metrics_count_them() {
     let pair = Pair::over_ssh();

@@ -214,3 +214,27 @@ fn a_change_on_one_of_three_roots_reaches_the_other_two() {
     live.interrupt().code(0);
     assert_same(&pair.first, &third);
 }
+
+/// The number went out with every session, and let through what nobody had been shown when the connection came back.
+#[test]
+fn confirmed_deletions_are_for_the_first_look_alone() {
+    let pair = Pair::over_ssh();
+    for n in 0..20 {
+        pair.first.file(format!("{n}"), "");
+    }
+    let mut live = Live::start(&pair, ["-max-delete", "5", "-confirm-deletes", "15"]);
+    let far_ends = pair.far_ends();
+    for pid in &far_ends {
+        vfsync_tests::process::signal(*pid, Signal::STOP);
+    }
+    for n in 0..10 {
+        pair.second.remove(format!("{n}"));
+    }
+    for pid in far_ends {
+        vfsync_tests::process::signal(pid, Signal::KILL);
+    }
+    vfsync_tests::wait_for("the guard of the other host", || {
+        live.process().stderr().contains("more than the 5 that max-delete allows").then_some(())
+    });
+    assert_eq!(pair.first.files(), 20);
+}

@@ -100,7 +100,7 @@ impl Site {
         };
         if let (Stage::Halted { deletions, .. }, _) = kept.stage()
             && let Some(approved) = hello.options.confirm_deletes
-            && approved >= deletions
+            && kept.may_approve(hello.replica, deletions, approved)
         {
             // Somebody was shown it at the other end.
             kept.resume(deletions);
@@ -153,6 +153,9 @@ impl Answering {
                     continue;
                 }
                 (why, deletions) = gone(&mut stages) => {
+                    if let Some(deletions) = deletions {
+                        self.kept.show(session.peer(), deletions);
+                    }
                     if let Some(why) = why {
                         session.halt(&why, deletions).await;
                     }

@@ -4,6 +4,8 @@
 //! user is asked of the kernel. A request is one line of JSON ([`Request`]); the answer is lines of JSON, the last of them
 //! an [`Ending`]. [`Request::Serve`] is answered with one line, after which the connection carries a session.
 
+use super::dial::Order;
+use super::facts::LinkFacts;
 use super::site::Site;
 use super::{flush, resolve, status};
 use crate::core::path::RelPath;
@@ -351,34 +353,52 @@ fn pause(site: &Site, what: Option<&str>) -> Ending {
             found += 1;
         }
     }
-    let is_wanted = |facts: &super::facts::LinkFacts| {
-        what.is_some() && is_named(what, Some(&facts.block), "", Some(&facts.peer))
-    };
-    found += site.order(is_wanted, super::dial::Order::Pause);
+    let is_wanted =
+        |facts: &LinkFacts| what.is_some() && is_named(what, Some(&facts.block), "", Some(&facts.peer));
+    found += site.order(|facts| is_wanted(facts).then_some(Order::Pause));
     found_or(found, what)
 }
 
-/// Lets everything go on that waits for a person's word. What a guard showed is approved, and no more.
+/// Lets everything go on that waits for a person's word. What a guard showed is approved, and no more; but not by the word
+/// that ends a pause, which a job says that has seen nothing.
 fn resume(site: &Site, what: Option<&str>) -> Ending {
-    use super::kept::Stage;
-    let mut found = 0;
-    for kept in site.replicas() {
+    let links = site.all_links();
+    let mut replicas = site.replicas();
+    replicas.retain(|kept| {
         let root = kept.root.display().to_string();
-        let blocks = site.all_links();
-        let mut of_block = blocks.iter().filter(|facts| facts.root == root).map(|facts| facts.block.as_str());
-        if is_named(what, None, &root, None) || what.is_some_and(|what| of_block.any(|block| block == what)) {
-            let deletions = match kept.stage().0 {
-                Stage::Halted { deletions, .. } => deletions,
-                _ => 0,
-            };
-            kept.resume(deletions);
-            found += 1;
+        let mut of_block = links.iter().filter(|facts| facts.root == root).map(|facts| facts.block.as_str());
+        is_named(what, None, &root, None) || what.is_some_and(|what| of_block.any(|block| block == what))
+    });
+    let is_wanted = |facts: &LinkFacts| is_named(what, Some(&facts.block), &facts.root, Some(&facts.peer));
+    let ends_a_pause = replicas.iter().any(|kept| kept.is_paused())
+        || links.iter().any(|facts| is_wanted(facts) && facts.is_paused());
+    let mut halted = Vec::new();
+    let mut found = replicas.len();
+    for kept in replicas {
+        match kept.stage().0.deletions() {
+            Some(_) if ends_a_pause && !kept.is_paused() => halted.push(kept.root.display().to_string()),
+            Some(deletions) if !ends_a_pause => kept.resume(deletions),
+            Some(_) | None => kept.resume(0),
         }
     }
-    let is_wanted =
-        |facts: &super::facts::LinkFacts| is_named(what, Some(&facts.block), &facts.root, Some(&facts.peer));
-    found += site.order(is_wanted, super::dial::Order::Resume);
-    found_or(found, what)
+    let stays = |facts: &LinkFacts| {
+        is_wanted(facts) && ends_a_pause && !facts.is_paused() && facts.state().deletions().is_some()
+    };
+    let staying = links.iter().filter(|facts| stays(facts));
+    halted.extend(staying.map(|facts| format!("{} -> {}", facts.root, facts.peer)));
+    found += site.order(|facts| {
+        let deletions = facts.state().deletions().filter(|_| !ends_a_pause).unwrap_or(0);
+        (is_wanted(facts) && !stays(facts)).then_some(Order::Resume { deletions })
+    });
+    if halted.is_empty() {
+        return found_or(found, what);
+    }
+    let say = format!(
+        "halted by a guard, and still so, because this ended a pause: {}; `vfsync status` shows why, and `vfsync resume` \
+         once more lets it through",
+        halted.join(", ")
+    );
+    Ending { exit: 0, say: Some(say) }
 }
 
 fn found_or(found: usize, what: Option<&str>) -> Ending {

@@ -34,7 +34,10 @@ pub enum Order {
     /// Stop until it is resumed.
     Pause,
     /// Go on, at once.
-    Resume,
+    Resume {
+        /// Approve so many deletions of the other end: the person who said this was shown just these.
+        deletions: u64,
+    },
     /// Stop for good.
     Close,
 }
@@ -58,6 +61,17 @@ pub struct Dialled {
 type Told = mpsc::UnboundedReceiver<Event>;
 type Stages = watch::Receiver<(Stage, SystemTime)>;
 
+/// How far a turn came.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Came {
+    /// There was no session.
+    Nowhere,
+    /// There was one.
+    Linked,
+    /// Both ends had looked at everything.
+    Scanned,
+}
+
 /// Why a session, or the way to one, ended.
 enum End {
     /// An error of the link.
@@ -77,17 +91,24 @@ impl Dialled {
         let mut first = true;
         // How many deletions a person has approved, after the other end has shown them.
         let mut approved = None;
+        // What the options approve is for what the first look finds there, and not for as long as this runs.
+        let mut beforehand = self.link.replica.confirm_deletes;
         loop {
             self.facts.set(State::Waiting);
             let Some(replica) = self.until_open(&mut stages, &mut orders).await else {
                 return self.facts.set(State::Closed);
             };
             let began = Instant::now();
-            let mut was_there = false;
-            let end = self.turn(replica, approved.take(), &mut stages, &mut orders, &mut was_there).await;
+            let mut came = Came::Nowhere;
+            let approves = approved.take().or(beforehand);
+            let end = self.turn(replica, approves, &mut stages, &mut orders, &mut came).await;
             self.facts.end();
+            let was_there = came >= Came::Linked;
             if was_there {
                 first = false;
+            }
+            if came >= Came::Scanned {
+                beforehand = None;
             }
             if was_there && began.elapsed() > BACK_OFF.1 {
                 pause = BACK_OFF.0;
@@ -102,13 +123,18 @@ impl Dialled {
                 End::Error(error) => {
                     let next = self.after(&error, first, was_there, &mut pause, &mut orders).await;
                     if let Some(LinkError::Guarded { deletions, .. }) = error.downcast_ref() {
-                        approved = Some(*deletions);
+                        beforehand = None;
+                        approved = match next {
+                            // Never more than what was shown, and nothing by an order that is not about that.
+                            Some(Order::Resume { deletions: word }) if word > 0 => Some(word.min(*deletions)),
+                            None | Some(Order::Resume { .. } | Order::Pause | Order::Close) => None,
+                        };
                     }
                     next
                 }
             };
             match next {
-                None | Some(Order::Resume) => {}
+                None | Some(Order::Resume { .. }) => {}
                 Some(Order::Close) => return self.facts.set(State::Closed),
                 Some(Order::Pause) => {
                     self.facts.set(State::Paused);
@@ -206,7 +232,7 @@ impl Dialled {
                         }
                         self.facts.set(State::Waiting);
                     }
-                    Order::Resume => {}
+                    Order::Resume { .. } => {}
                 },
             }
         }
@@ -219,7 +245,7 @@ impl Dialled {
         approved: Option<u64>,
         stages: &mut Stages,
         orders: &mut mpsc::UnboundedReceiver<Order>,
-        was_there: &mut bool,
+        came: &mut Came,
     ) -> End {
         let own = replica.id();
         let carried = |peer| self.site.upgrade().and_then(|site| site.answered_with(&self.facts.root, peer));
@@ -240,7 +266,7 @@ impl Dialled {
             () = lost(stages) => return End::NoReplica,
             order = end_order(orders) => return End::Order(order),
         };
-        *was_there = true;
+        *came = Came::Linked;
         let peer = connected.session.peer();
         self.facts.begin(connected.session.gauge(), peer);
         if let Some(other) = carried(peer) {
@@ -253,7 +279,7 @@ impl Dialled {
         }
         let end = tokio::select! {
             () = self.facts.has_to_give_way() => End::GivesWay(peer),
-            error = self.follow(&mut connected.session, &mut told, stages.clone()) => {
+            error = self.follow(&mut connected.session, &mut told, stages.clone(), came) => {
                 End::Error(anyhow::Error::new(error).context(self.link.peer.to_string()))
             }
             () = lost(stages) => End::NoReplica,
@@ -269,7 +295,7 @@ impl Dialled {
             replica,
             link: self.link.options.clone(),
             options: ReplicaOptions {
-                confirm_deletes: approved.or(self.link.replica.confirm_deletes),
+                confirm_deletes: approved,
                 ..self.link.replica.clone()
             },
             local_is_first: self.link.local_is_first,
@@ -300,7 +326,13 @@ impl Dialled {
     }
 
     /// Brings both ends in step, and then follows them. Returns why it ended.
-    async fn follow(&self, session: &mut Session, told: &mut Told, mut stages: Stages) -> LinkError {
+    async fn follow(
+        &self,
+        session: &mut Session,
+        told: &mut Told,
+        mut stages: Stages,
+        came: &mut Came,
+    ) -> LinkError {
         let began = Instant::now();
         let mut teller = Teller::new(&self.reporter, self.link.local_is_first);
         self.facts.set(State::Scanning);
@@ -314,6 +346,7 @@ impl Dialled {
         if let Err(error) = session.scanned().await {
             return error;
         }
+        *came = Came::Scanned;
         self.facts.set(State::CatchingUp);
         let settled = {
             let settling = session.settle();
@@ -373,7 +406,7 @@ async fn next_order(orders: &mut mpsc::UnboundedReceiver<Order>) -> Order {
 async fn end_order(orders: &mut mpsc::UnboundedReceiver<Order>) -> Order {
     loop {
         match next_order(orders).await {
-            Order::Resume => {}
+            Order::Resume { .. } => {}
             order => return order,
         }
     }
@@ -383,7 +416,7 @@ async fn end_order(orders: &mut mpsc::UnboundedReceiver<Order>) -> Order {
 async fn until_resumed(orders: &mut mpsc::UnboundedReceiver<Order>) -> bool {
     loop {
         match next_order(orders).await {
-            Order::Resume => return true,
+            Order::Resume { .. } => return true,
             Order::Pause => {}
             Order::Close => return false,
         }

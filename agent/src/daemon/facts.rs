@@ -4,6 +4,7 @@ use crate::core::path::RelPath;
 use crate::core::version::ReplicaId;
 use crate::link::{Event, Gauge, Outcome, Totals};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
@@ -68,6 +69,23 @@ impl State {
         }
     }
 
+    /// Returns how many deletions of the other end a person can approve, where a guard there has halted.
+    pub fn deletions(&self) -> Option<u64> {
+        match self {
+            State::Halted { deletions, .. } => *deletions,
+            State::Waiting
+            | State::Connecting
+            | State::Scanning
+            | State::CatchingUp
+            | State::Live
+            | State::Broken { .. }
+            | State::Paused
+            | State::ByOtherEnd
+            | State::Itself
+            | State::Closed => None,
+        }
+    }
+
     /// Returns why it is not live, where there is a reason.
     pub fn why(&self) -> Option<&str> {
         match self {
@@ -96,6 +114,7 @@ pub struct LinkFacts {
     /// Whether this end dials.
     pub dials: bool,
     yields: Notify,
+    paused: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -151,7 +170,8 @@ impl LinkFacts {
             last: None,
             samples: VecDeque::new(),
         };
-        LinkFacts { block, root, peer, dials, yields: Notify::new(), inner: Mutex::new(inner) }
+        let (yields, paused) = (Notify::new(), AtomicBool::new(false));
+        LinkFacts { block, root, peer, dials, yields, paused, inner: Mutex::new(inner) }
     }
 
     /// Ends its session: another one carries everything.
@@ -162,6 +182,16 @@ impl LinkFacts {
     /// Waits for that.
     pub async fn has_to_give_way(&self) {
         self.yields.notified().await;
+    }
+
+    /// Notes whether a person wants it paused; it may still be about to stop.
+    pub fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::SeqCst);
+    }
+
+    /// Returns whether a person wants it paused.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst)
     }
 
     /// Returns whether there is a session with this replica.

@@ -5,13 +5,15 @@ use super::News;
 use super::hub::Hub;
 use crate::archive::ArchiveError;
 use crate::core::filter::Filter;
+use crate::core::version::ReplicaId;
 use crate::options::ReplicaOptions;
 use crate::replica::follow::{Facts, FollowError, Followed, Settled, follow};
 use crate::replica::scan::{ScanError, ScanReport};
 use crate::replica::{OpenError, Replica};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -126,6 +128,9 @@ pub struct Kept {
     /// How its root is watched.
     said: std::sync::Mutex<String>,
     scans: AtomicU64,
+    paused: AtomicBool,
+    /// How many deletions each peer was shown, where a guard has halted.
+    shown: std::sync::Mutex<BTreeMap<ReplicaId, u64>>,
 }
 
 /// Why a replica is not kept for now.
@@ -184,6 +189,8 @@ impl Kept {
             hub,
             said: std::sync::Mutex::default(),
             scans: AtomicU64::new(0),
+            paused: AtomicBool::new(false),
+            shown: std::sync::Mutex::default(),
         });
         let task = tokio::spawn(Keeper { kept: kept.clone(), orders: ordered, tell }.run(approved));
         (kept, task)
@@ -211,12 +218,31 @@ impl Kept {
 
     /// Lets go of it until it is resumed: nothing of the root is held open.
     pub fn pause(&self) {
+        self.paused.store(true, Ordering::SeqCst);
         let _ = self.orders.send(Order::Pause);
     }
 
     /// Goes on: after a pause; or after a guard has halted, with up to `deletions` approved, which are what it showed.
     pub fn resume(&self, deletions: u64) {
+        self.paused.store(false, Ordering::SeqCst);
         let _ = self.orders.send(Order::Resume { deletions });
+    }
+
+    /// Returns whether a person wants it paused; it may still be about to let go.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst)
+    }
+
+    /// Notes that a peer is shown so many deletions, because of which a guard has halted.
+    pub fn show(&self, peer: ReplicaId, deletions: u64) {
+        self.shown.lock().expect("no thread panics with this locked").insert(peer, deletions);
+    }
+
+    /// Returns whether a peer may let a guard go on that has halted because of so many deletions, when it approves so many:
+    /// it was shown them, and no number counts that it was not shown.
+    pub fn may_approve(&self, peer: ReplicaId, deletions: u64, approved: u64) -> bool {
+        let shown = self.shown.lock().expect("no thread panics with this locked");
+        shown.get(&peer).is_some_and(|shown| (deletions..=*shown).contains(&approved))
     }
 
     /// Lets go of it for good.
@@ -300,12 +326,18 @@ impl Keeper {
         let _ = self.tell.send(news);
     }
 
-    /// Waits for the word to go on; `None`: it is to be closed.
+    /// Waits for the word to go on, and returns how many deletions it approves; `None`: it is to be closed.
     async fn until_resumed(&mut self) -> Option<u64> {
+        let mut paused = false;
         loop {
             match self.orders.recv().await? {
+                // What a pause has taken from sight is shown again first.
+                Order::Resume { .. } if paused => return Some(0),
                 Order::Resume { deletions } => return Some(deletions),
-                Order::Pause => self.kept.set(Stage::Paused),
+                Order::Pause => {
+                    paused = true;
+                    self.kept.set(Stage::Paused);
+                }
                 Order::Close => return None,
             }
         }
@@ -314,6 +346,8 @@ impl Keeper {
     /// Opens the replica, and follows it until something ends that.
     async fn turn(&mut self, approved: u64) -> Turn {
         self.kept.set(Stage::Opening);
+        // What was shown before this is no word about what is found now.
+        self.kept.shown.lock().expect("no thread panics with this locked").clear();
         let (root, care) = (self.kept.root.clone(), self.kept.care.clone());
         let opening = tokio::task::spawn_blocking(move || {
             let filter = Filter::new(&care.ignore.0, &care.ignore.1, false)?;

@@ -285,11 +285,19 @@ impl Site {
         locked(&self.links).iter().map(|here| &here.facts).find(|facts| facts.is_with(root, replica)).cloned()
     }
 
-    /// Gives an order to the links of these facts.
-    pub fn order(&self, wanted: impl Fn(&LinkFacts) -> bool, order: Order) -> usize {
+    /// Gives each link that this end makes the order that is meant for it, if there is one. Returns how many got one.
+    pub fn order(&self, order_for: impl Fn(&LinkFacts) -> Option<Order>) -> usize {
         let links = locked(&self.links);
-        let ordered = links.iter().filter(|here| wanted(&here.facts));
-        ordered.filter(|here| here.orders.send(order).is_ok()).count()
+        let given = links.iter().filter(|here| {
+            let Some(order) = order_for(&here.facts) else { return false };
+            match order {
+                Order::Pause => here.facts.set_paused(true),
+                Order::Resume { .. } => here.facts.set_paused(false),
+                Order::Close => {}
+            }
+            here.orders.send(order).is_ok()
+        });
+        given.count()
     }
 }
 

@@ -285,12 +285,8 @@ fn link(facts: &LinkFacts) -> LinkLine {
         State::Broken { again, .. } => Some(time(*again)),
         _ => None,
     };
-    let deletions = match &numbers.state {
-        State::Halted { deletions, .. } => *deletions,
-        _ => None,
-    };
     LinkLine {
-        deletions,
+        deletions: numbers.state.deletions(),
         block: facts.block.clone(),
         root: facts.root.clone(),
         peer: facts.peer.clone(),
