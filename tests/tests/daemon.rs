@@ -463,6 +463,24 @@ fn the_same_configuration_on_both_hosts_gives_one_link() {
     near.carries(&pair.first, &pair.second);
     // The one of the lower id may have come up later than the other, and has taken its place then.
     wait_for("one link at each end", || (live(&pair) == 1 && live(&there) == 1).then_some(()));
+    // What is not there is not said to be: not even while the link of the other end, which is dialled by it, is gone.
+    let stands_by = |of: &Pair| status(of, "link").iter().any(|link| link["state"] == "by-other-end");
+    let near_waits =
+        wait_for("one end to stand by", || (stands_by(&pair) != stands_by(&there)).then(|| stands_by(&pair)));
+    let (waits, dials) = if near_waits { (&pair, &mut far) } else { (&there, &mut near) };
+    ask(waits, &["flush"]).code(0).tells("done");
+    dials.process().kill();
+    wait_for("the link to be gone", || (live(waits) == 0).then_some(()));
+    ask(waits, &["flush", "--timeout", "0.5"]).code(3).tells("not everything was answered");
+    if near_waits {
+        drop(far);
+        far = Daemon::start(&there, &other);
+    } else {
+        drop(near);
+        near = Daemon::start(&pair, &here);
+    }
+    near.carries(&pair.first, &pair.second);
+    wait_for("one link at each end", || (live(&pair) == 1 && live(&there) == 1).then_some(()));
     // Whichever of the two it is that has dialled: it is killed, and comes back.
     near.process().kill();
     drop(near);
@@ -558,7 +576,10 @@ fn a_guard_believes_no_number_that_it_has_not_shown() {
     let ssh = xtask::sshd::kit().dir().join("bin/ssh");
     let pass = pair.vfsync().args(["sync", "-batch", "-confirm-deletes", "1000000", "-sshcmd"]).arg(ssh);
     let pass = pass.args(["-sshargs", &pair.sshd().ssh_args(), "-servercmd", &there.near_server_command()]);
-    pass.args([pair.first_root(), pair.second_root()]).run().code(3).says("more than the 5 that max-delete allows");
+    pass.args([pair.first_root(), pair.second_root()])
+        .run()
+        .code(3)
+        .says("more than the 5 that max-delete allows");
     let is_halted = status(&there, "replica").iter().any(|line| line["state"] == "halted");
     assert!(is_halted && local.files() >= 15, "{:?}", local.names());
     far.stop().code(0);

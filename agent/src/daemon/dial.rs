@@ -149,7 +149,7 @@ impl Dialled {
     /// Waits while the link that the other end has dialled carries everything, and then a while longer: whoever dialled
     /// it does it again first. Returns an order that came meanwhile.
     async fn stand_by(&self, peer: ReplicaId, orders: &mut mpsc::UnboundedReceiver<Order>) -> Option<Order> {
-        self.facts.set(State::ByOtherEnd);
+        self.facts.set(State::ByOtherEnd(peer));
         let carried = async {
             let mut without = 0;
             // Twice in a row: it may only just be made again.
@@ -294,10 +294,7 @@ impl Dialled {
         let setup = Setup {
             replica,
             link: self.link.options.clone(),
-            options: ReplicaOptions {
-                confirm_deletes: approved,
-                ..self.link.replica.clone()
-            },
+            options: ReplicaOptions { confirm_deletes: approved, ..self.link.replica.clone() },
             local_is_first: self.link.local_is_first,
             remote_root: Vec::new(),
             peer_name: self.link.peer.to_string(),

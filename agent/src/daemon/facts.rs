@@ -43,8 +43,8 @@ pub enum State {
     },
     /// A person has paused it.
     Paused,
-    /// The other end has dialled: that link carries everything.
-    ByOtherEnd,
+    /// The other end, which has this replica, has dialled: that link carries everything. It may have broken just now.
+    ByOtherEnd(ReplicaId),
     /// The peer is this root itself, as in a configuration that is the same on several hosts.
     Itself,
     /// It is over.
@@ -63,7 +63,7 @@ impl State {
             State::Broken { .. } => "broken",
             State::Halted { .. } => "halted",
             State::Paused => "paused",
-            State::ByOtherEnd => "by-other-end",
+            State::ByOtherEnd(_) => "by-other-end",
             State::Itself => "itself",
             State::Closed => "closed",
         }
@@ -80,7 +80,7 @@ impl State {
             | State::Live
             | State::Broken { .. }
             | State::Paused
-            | State::ByOtherEnd
+            | State::ByOtherEnd(_)
             | State::Itself
             | State::Closed => None,
         }
@@ -96,7 +96,7 @@ impl State {
             | State::CatchingUp
             | State::Live
             | State::Paused
-            | State::ByOtherEnd
+            | State::ByOtherEnd(_)
             | State::Itself
             | State::Closed => None,
         }

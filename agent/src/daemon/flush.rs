@@ -10,7 +10,9 @@ use super::site::Site;
 use super::status::{Trouble, trouble};
 use crate::core::path::RelPath;
 use crate::core::version::Sequence;
+use crate::link::Gauge;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +42,13 @@ pub struct FlushLine {
     pub left_count: u64,
 }
 
+impl FlushLine {
+    fn failed(root: String, peer: String, why: String) -> FlushLine {
+        let result = "failed".to_owned();
+        FlushLine { root, peer, result, why: Some(why), left: Vec::new(), left_count: 0 }
+    }
+}
+
 /// Flushes everything, or what is at or below a path, and says how the command is to exit: 0 if all of it is on every
 /// peer, 2 if some paths are not, 3 if that cannot be told of some peer.
 pub(super) async fn flush(
@@ -67,13 +76,22 @@ pub(super) async fn flush(
         return (Vec::new(), Ending { exit: 3, say });
     }
     let mut tasks = tokio::task::JoinSet::new();
+    let mut roots = HashMap::new();
     for (kept, at) in wanted {
         let site = site.clone();
-        tasks.spawn(async move { one(&site, &kept, &at, deadline).await });
+        let root = kept.root.display().to_string();
+        let task = tasks.spawn(async move { one(&site, &kept, &at, deadline).await });
+        roots.insert(task.id(), root);
     }
     let mut lines = Vec::new();
     while let Some(done) = tasks.join_next().await {
-        lines.extend(done.unwrap_or_default());
+        match done {
+            Ok(of_one) => lines.extend(of_one),
+            Err(error) => {
+                let root = roots.remove(&error.id()).unwrap_or_default();
+                lines.push(FlushLine::failed(root, String::new(), format!("flushing it failed: {error}")));
+            }
+        }
     }
     lines.sort_by(|a, b| (&a.root, &a.peer).cmp(&(&b.root, &b.peer)));
     let exit = match () {
@@ -95,15 +113,11 @@ async fn one(site: &Site, kept: &Kept, at: &RelPath, deadline: Instant) -> Vec<F
         left_count: left.len() as u64,
         left: left.into_iter().take(NAMED).collect(),
     };
+    let failed = |peer: &str, why: String| FlushLine::failed(root.clone(), peer.to_owned(), why);
     let Ok(Some(settled)) = timeout_at(deadline, settle(kept)).await else {
         let (stage, _) = kept.stage();
         let why = stage.why().map_or_else(|| format!("it is {}", stage.word()), ToOwned::to_owned);
-        return vec![line(
-            "",
-            "failed",
-            Some(format!("what happened there is not known yet: {why}")),
-            Vec::new(),
-        )];
+        return vec![failed("", format!("what happened there is not known yet: {why}"))];
     };
     let mut lines = Vec::new();
     let unseen: Vec<Trouble> = settled
@@ -115,18 +129,24 @@ async fn one(site: &Site, kept: &Kept, at: &RelPath, deadline: Instant) -> Vec<F
     if !unseen.is_empty() {
         lines.push(line("", "partly", Some("not looked at".to_owned()), unseen));
     }
-    for facts in site.all_links().into_iter().filter(|facts| facts.root == root) {
-        if matches!(facts.state(), State::Itself | State::ByOtherEnd | State::Closed) {
+    let Ok(links) = timeout_at(deadline, links_of(site, &root)).await else {
+        lines.push(failed("", "no link of it is there: nothing can be said of any peer".to_owned()));
+        return lines;
+    };
+    let mut asked: Vec<Arc<LinkFacts>> = Vec::new();
+    // Those that this end makes come first, and stand for what carries them.
+    for facts in links {
+        if asked.iter().any(|other| Arc::ptr_eq(other, &facts)) {
             continue;
         }
-        let answered = timeout_at(deadline, answered(&facts, settled.head)).await.is_ok();
-        let Some(gauge) = facts.gauge().filter(|_| answered) else {
-            let state = facts.state();
-            let why = state.why().map_or_else(|| format!("it is {}", state.word()), ToOwned::to_owned);
-            let why = format!("not everything was answered in time: {why}");
-            lines.push(line(&facts.peer, "failed", Some(why), Vec::new()));
+        let Ok((carrier, gauge)) = timeout_at(deadline, answered(site, &facts, settled.head)).await else {
+            lines.push(failed(
+                &facts.peer,
+                format!("not everything was answered in time: {}", missing(&facts)),
+            ));
             continue;
         };
+        asked.push(carrier);
         let left: Vec<Trouble> = gauge
             .refused()
             .into_iter()
@@ -152,13 +172,55 @@ async fn settle(kept: &Kept) -> Option<crate::replica::follow::Settled> {
     }
 }
 
-/// Waits until the peer has answered for everything up to a number. A link that is not there is waited for.
-async fn answered(facts: &LinkFacts, through: Sequence) {
+/// Returns the links of a root that have to answer; where there is none, one may be about to be made.
+async fn links_of(site: &Site, root: &str) -> Vec<Arc<LinkFacts>> {
     loop {
-        let live = matches!(facts.state(), State::Live | State::CatchingUp);
-        if live && facts.gauge().and_then(|gauge| gauge.answered(through)) == Some(true) {
-            return;
+        let mut links = site.all_links();
+        links.retain(|facts| facts.root == root && !matches!(facts.state(), State::Itself | State::Closed));
+        if !links.is_empty() {
+            return links;
         }
         sleep(ASK).await;
+    }
+}
+
+/// Waits until the peer has answered for everything up to a number, over this link or what carries it. One that is not
+/// there is waited for.
+async fn answered(site: &Site, facts: &Arc<LinkFacts>, through: Sequence) -> (Arc<LinkFacts>, Gauge) {
+    loop {
+        if let Some(carrier) = carrier(site, facts)
+            && matches!(carrier.state(), State::Live | State::CatchingUp)
+            && let Some(gauge) = carrier.gauge()
+            && gauge.answered(through) == Some(true)
+        {
+            return (carrier, gauge);
+        }
+        sleep(ASK).await;
+    }
+}
+
+/// Returns the link that carries what is to go over this one: itself, or the one that the other end has dialled instead, or
+/// dialled again; `None` while that is not there.
+fn carrier(site: &Site, facts: &Arc<LinkFacts>) -> Option<Arc<LinkFacts>> {
+    match facts.state() {
+        State::ByOtherEnd(peer) => site.answered_with(&facts.root, peer),
+        State::Closed => site.answered_with(&facts.root, facts.replica()?),
+        State::Waiting
+        | State::Connecting
+        | State::Scanning
+        | State::CatchingUp
+        | State::Live
+        | State::Broken { .. }
+        | State::Halted { .. }
+        | State::Paused
+        | State::Itself => Some(facts.clone()),
+    }
+}
+
+/// Says why a link has not answered.
+fn missing(facts: &LinkFacts) -> String {
+    match facts.state() {
+        State::ByOtherEnd(_) => "the link that the other end makes is not there, or not in step".to_owned(),
+        state => state.why().map_or_else(|| format!("it is {}", state.word()), ToOwned::to_owned),
     }
 }
