@@ -1,6 +1,6 @@
 //! What a user, a script and a terminal get to see.
 
-use vfsync_tests::{Pair, assert_same, over_both_links, terminal::Terminal};
+use vfsync_tests::{Live, Pair, Tree, assert_same, over_both_links, terminal::Terminal};
 
 over_both_links! {
     fn a_first_pass_carries_everything_both_ways(pair) {
@@ -172,6 +172,68 @@ fn without_a_terminal_and_without_batch_nothing_is_done() {
     pair.first.file("f", "1");
     pair.command("sync").run().code(3).says("-batch");
     assert!(!pair.second.has("f"));
+}
+
+/// It was shown as changed, in each pass, and by cron in a mail each minute.
+#[test]
+fn a_named_pipe_is_left_out_and_silence_does_not_mention_it() {
+    let pair = Pair::local();
+    pair.first.file("f", "1");
+    let pipe = pair.first.path("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .unwrap();
+    for _ in 0..2 {
+        pair.sync().run().code(1).tells("left out").tells("named pipe").tells_not("changed");
+    }
+    let quiet = pair.sync().arg("-silent").run();
+    assert_eq!((quiet.code, quiet.stdout.as_str(), quiet.stderr.as_str()), (Some(1), "", ""), "{quiet}");
+    pair.home().file("vfsync.toml", format!("{}rsrc = true\n", pair.block()));
+    let cron = pair.vfsync().args(["cron", "--config", "vfsync.toml"]).run();
+    assert_eq!((cron.code, cron.stdout.as_str(), cron.stderr.as_str()), (Some(1), "", ""), "{cron}");
+}
+
+over_both_links! {
+    fn a_path_that_leads_nowhere_is_said_to(pair) {
+        pair.first.file("here/f", "1");
+        pair.second.file("there/g", "2");
+        let pass = |path: &str, more: &[&str]| pair.sync().args(["-path", path]).args(more).run();
+        for path in ["here", "here/f", "there"] {
+            pass(path, &["-dry-run"]).code(0).tells_not("neither root");
+        }
+        pass("nope", &["-dry-run"]).code(0).says("path nope: neither root has anything there");
+        pass("here/nope", &["-path", "there"]).code(0).says("path here/nope: neither root").tells_not("path there");
+        pass("there", &[]).code(0).tells_not("neither root");
+        assert!(!pair.second.has("here/f") && pair.first.has("there/g"));
+    }
+
+    fn repeat_watch_follows_changes_as_live_does(pair) {
+        pair.first.file("f", "1");
+        let mut live = Live::of(pair.command("sync").args(["-repeat", "watch", "--json"]).start(), pair);
+        pair.second.file("g", "2").remove("f");
+        live.carries();
+        live.interrupt().code(0);
+        assert_eq!(pair.first.names(), ["g"]);
+    }
+}
+
+#[test]
+fn json_lines_tell_the_links_of_three_roots_apart() {
+    let pair = Pair::over_ssh();
+    let third = Tree::new(pair.home().path("third"));
+    let third_root = third.root().display().to_string();
+    let running =
+        pair.bare("live").args(["--json", &pair.first_root(), &pair.second_root(), &third_root]).start();
+    let mut live = Live::of(running, &pair);
+    pair.second.file("f", "1");
+    live.carries().prints(r#""path":"f","kind":"file","action":"create","direction":"to-second""#);
+    let outcome = live.interrupt();
+    let items = outcome.code(0).events("item");
+    let peers = |direction: &str| -> Vec<String> {
+        let of = items.iter().filter(|item| item["direction"] == direction);
+        of.map(|item| item["peer"].as_str().expect("it names its peer").to_owned()).collect()
+    };
+    assert_eq!((peers("to-first"), peers("to-second")), (vec![pair.second_root()], vec![third_root]));
+    assert!(items.iter().all(|item| item["time"].as_str().is_some_and(|time| time.starts_with("20"))));
 }
 
 #[test]

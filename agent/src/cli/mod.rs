@@ -275,7 +275,11 @@ fn resolve(command: CliCommand, environment: &Environment) -> Result<Command, Us
     let state_dir = |given: Option<PathBuf>| given.or_else(|| environment.state_dir.clone());
     Ok(match command {
         CliCommand::Sync(args) => {
-            Command::Sync(SyncArgs { options: args.options(RootsWanted::Pair, environment)? })
+            let options = args.options(RootsWanted::Pair, environment)?;
+            match options.command.repeat {
+                Repeat::Watch => Command::Live(LiveArgs { options: for_live(options)? }),
+                Repeat::Once | Repeat::Every(_) => Command::Sync(SyncArgs { options }),
+            }
         }
         CliCommand::Live(args) => {
             Command::Live(LiveArgs { options: for_live(args.options(RootsWanted::Star, environment)?)? })
@@ -338,7 +342,8 @@ fn for_live(mut options: Options) -> Result<Options, OptionError> {
             )));
         }
     }
-    for (is_set, name) in [(command.repeat != Repeat::Once, "repeat"), (command.retry > 0, "retry")] {
+    let repeats = matches!(command.repeat, Repeat::Every(_));
+    for (is_set, name) in [(repeats, "repeat"), (command.retry > 0, "retry")] {
         if is_set {
             options
                 .notices

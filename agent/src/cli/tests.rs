@@ -65,6 +65,15 @@ fn live_takes_more_roots_than_two() {
 }
 
 #[test]
+fn repeat_watch_makes_live_of_sync() {
+    let Ok(Command::Live(args)) = parsed(&["sync", "-repeat", "watch", "/a", "h:b"]) else { panic!() };
+    assert_eq!((args.options.command.repeat, args.options.notices.len()), (Repeat::Watch, 0));
+    assert!(parsed(&["sync", "-repeat", "watch", "-dry-run", "/a", "h:b"]).is_err());
+    let said = parsed(&["sync", "-repeat", "watch+3600", "/a", "h:b"]).unwrap_err().to_string();
+    assert!(said.contains("say `watch` alone"), "{said}");
+}
+
+#[test]
 fn a_profile_comes_first_and_the_command_line_wins() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("www.prf");

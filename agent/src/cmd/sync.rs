@@ -38,7 +38,8 @@ pub async fn run(args: SyncArgs) -> Result<ExitStatus> {
     loop {
         let status = passes(&options, &reporter).await;
         match options.command.repeat {
-            Repeat::Once => return status,
+            // `watch` is what `live` does: the command line has made that of it.
+            Repeat::Once | Repeat::Watch => return status,
             Repeat::Every(pause) => {
                 if let Err(error) = status {
                     reporter.error(&format!("{error:#}"));
@@ -129,11 +130,16 @@ async fn pass(options: &Options, reporter: &Reporter) -> Result<ExitStatus> {
     let mut connected = reached.open(setup, root).await?;
     let names: Vec<String> = options.roots.iter().map(ToString::to_string).collect();
     reporter.start(&names.join(" and "));
-    let teller = Teller::new(reporter, leading == 0);
+    let reporter = &reporter.of_link(root.to_string());
+    let mut teller = Teller::new(reporter, leading == 0);
+    teller.asked_for(&options.policy.paths);
     let mut tick = tokio::time::interval(PROGRESS);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut pass = Pass { options, reporter, replica: &replica, teller, told, began, tick };
     let result = pass.run(&mut connected).await;
+    if result.is_ok() {
+        pass.say_what_leads_nowhere();
+    }
     connected.end().await;
     drop(pass);
     close(replica);
@@ -238,6 +244,18 @@ impl Pass<'_> {
         self.reporter.summary(&summary);
         self.teller.trouble();
         Ok(summary.exit_status())
+    }
+
+    /// Says which of the paths that were asked for are in neither root: with a name that was mistyped everything seems to be
+    /// in step.
+    fn say_what_leads_nowhere(&self) {
+        // What cannot be read here has failed before.
+        let Ok(snapshot) = self.replica.archive.read() else { return };
+        for path in self.teller.untold() {
+            if matches!(snapshot.get(path), Ok(None)) {
+                self.reporter.note(&format!("path {path}: neither root has anything there that takes part"));
+            }
+        }
     }
 
     /// Says how a plan ends that is not carried out.

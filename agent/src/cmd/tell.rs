@@ -5,7 +5,8 @@ use crate::core::path::RelPath;
 use crate::core::reconcile::Side;
 use crate::link::{Event, Outcome, Totals};
 use crate::output::{
-    Action, ConflictReport, Direction, Item, ItemKind, ItemResult, Planned, Reporter, Resolved, Summary,
+    Action, Cause, ConflictReport, Direction, Item, ItemKind, ItemResult, Planned, Reporter, Resolved,
+    Summary,
 };
 use crate::replica::{Problem, Severity};
 use crate::wire;
@@ -24,6 +25,8 @@ pub struct Teller<'a> {
     problems: BTreeSet<(bool, RelPath)>,
     /// The first of the paths that failed, with the reason.
     failures: Vec<String>,
+    /// Paths that were asked for, and of which nothing has been told.
+    untold: Vec<RelPath>,
 }
 
 /// So many paths are named in the message about what went wrong; all of them stand in the list before it.
@@ -41,7 +44,18 @@ impl<'a> Teller<'a> {
             counted: BTreeSet::new(),
             problems: BTreeSet::new(),
             failures: Vec::new(),
+            untold: Vec::new(),
         }
+    }
+
+    /// Is to know of which of these paths something is told.
+    pub fn asked_for(&mut self, paths: &[RelPath]) {
+        self.untold = paths.to_vec();
+    }
+
+    /// Returns those of them of which nothing was told, nor of anything below.
+    pub fn untold(&self) -> &[RelPath] {
+        &self.untold
     }
 
     /// From now on collects what would be done.
@@ -116,6 +130,11 @@ impl<'a> Teller<'a> {
 
     /// Takes one event.
     pub fn event(&mut self, event: Event) {
+        match &event {
+            Event::Change { path, .. } | Event::Conflict { path, .. } => self.told(path),
+            Event::Problem { problem, .. } => self.told(&problem.path),
+            Event::Notice(_) => {}
+        }
         match event {
             Event::Change { path, kind, action, side, outcome } => {
                 self.change(path, kind, action, side, outcome);
@@ -130,6 +149,10 @@ impl<'a> Teller<'a> {
             Event::Problem { side, problem } => self.problem(side, problem),
             Event::Notice(text) => self.reporter.note(&text),
         }
+    }
+
+    fn told(&mut self, path: &RelPath) {
+        self.untold.retain(|asked| !path.starts_with(asked));
     }
 
     fn change(&mut self, path: RelPath, kind: Kind, action: wire::Action, side: Side, outcome: Outcome) {
@@ -158,7 +181,7 @@ impl<'a> Teller<'a> {
             Outcome::Partly(why) | Outcome::Failed(why) => (ItemResult::Failed, why),
             Outcome::Skipped(why) => (ItemResult::Skipped, why),
         };
-        self.item(Item { path, from: None, kind, action, direction, result, reason });
+        self.item(Item { cause: Cause::Change, path, from: None, kind, action, direction, result, reason });
     }
 
     fn problem(&mut self, side: Side, problem: Problem) {
@@ -173,7 +196,8 @@ impl<'a> Teller<'a> {
         // What cannot be read here does not get there.
         let direction = self.direction(side.flipped());
         let (kind, action) = (ItemKind::File, Action::Update);
-        self.item(Item { path, from: None, kind, action, direction, result, reason: why });
+        let (cause, from) = (Cause::Look, None);
+        self.item(Item { cause, path, from, kind, action, direction, result, reason: why });
     }
 
     fn item(&mut self, item: Item) {

@@ -140,7 +140,7 @@ impl Answering {
     /// Does what the end that dials says.
     async fn drive(mut self, mut session: Session) -> Result<()> {
         let mut stages = self.kept.stages();
-        let reporter = self.reporter.take();
+        let reporter = self.reporter.take().map(|reporter| reporter.of_link(self.facts.peer.clone()));
         let mut teller = reporter.as_ref().map(|reporter| Teller::new(reporter, self.local_is_first));
         let result = loop {
             let next = tokio::select! {

@@ -331,7 +331,8 @@ impl Dialled {
         came: &mut Came,
     ) -> LinkError {
         let began = Instant::now();
-        let mut teller = Teller::new(&self.reporter, self.link.local_is_first);
+        let reporter = self.reporter.of_link(self.link.peer.to_string());
+        let mut teller = Teller::new(&reporter, self.link.local_is_first);
         self.facts.set(State::Scanning);
         // Lost, it is the caller's to notice.
         let followed = stages.wait_for(|(stage, _)| matches!(stage, Stage::Following(_))).await;
@@ -363,7 +364,7 @@ impl Dialled {
             Ok(()) | Err(LinkError::Restless) => {}
             Err(error) => return error,
         }
-        self.reporter.summary(&teller.summary(session.totals(), began.elapsed()));
+        reporter.summary(&teller.summary(session.totals(), began.elapsed()));
         self.reporter.note(&format!("{}: in step, following", self.link.peer));
         self.facts.set(State::Live);
         let following = session.follow();

@@ -61,6 +61,7 @@ pub fn describe(entry: Option<&Entry>) -> String {
         None => "absent".to_owned(),
         Some(Content::Deleted) => "deleted".to_owned(),
         Some(Content::Dir) => "directory".to_owned(),
+        Some(Content::File { size: 1, .. }) => "file, 1 byte".to_owned(),
         Some(Content::File { size, .. }) => format!("file, {size} bytes"),
         Some(Content::Symlink { target }) => format!("symlink to {}", target.escape_ascii()),
     }

@@ -291,6 +291,8 @@ pub enum Repeat {
     Once,
     /// Again and again, with this pause.
     Every(Duration),
+    /// Once, and then as things change.
+    Watch,
 }
 
 impl SshOptions {

@@ -144,7 +144,7 @@ pub static OPTIONS: &[OptionDef] = &[
     def(Advanced, "sshargs", Text, "ARGS", Works, "More arguments for ssh, such as -C"),
     def(Advanced, "log", Bool, "", Works, "Write a log file [default: if logfile is set]"),
     def(Advanced, "logfile", Text, "FILE", Works, "The log file; a relative path lies in the state directory"),
-    def(Advanced, "repeat", Text, "SECONDS", Works, "Start again this many seconds after each pass; implies batch"),
+    def(Advanced, "repeat", Text, "SECONDS", Works, "Start again this many seconds after each pass, or `watch`: follow changes as `live` does; implies batch"),
     def(Advanced, "retry", Int, "N", Works, "Try failed paths again up to N times"),
     def(Advanced, "maxthreads", Int, "N", Works, "How many threads scan at once [default: one a processor, at least 2 and at most 16]"),
     def(Advanced, "color", BoolOrDefault, "BOOL", Works, "Colours on the terminal"),

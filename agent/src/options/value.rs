@@ -98,8 +98,9 @@ pub(super) fn path(value: &[u8]) -> Result<RelPath, Why> {
 pub(super) fn repeat(value: &[u8]) -> Result<Repeat, Why> {
     match text(value)? {
         "" => Ok(Repeat::Once),
-        watching if watching.contains("watch") => {
-            Err("use `vfsync live`, which follows changes as they happen".into())
+        "watch" => Ok(Repeat::Watch),
+        watching if watching.starts_with("watch") => {
+            Err("say `watch` alone: it sees everything that changes, so that nothing has to be looked at beside it".into())
         }
         _ => Ok(Repeat::Every(Duration::from_secs(count::<u32>(value)?.into()))),
     }

@@ -1,6 +1,8 @@
 //! Lines for people. Paths are shown escaped: a file's name never acts on the terminal.
 
-use super::{Action, ConflictReport, Direction, Item, ItemKind, ItemResult, Planned, Resolved, Summary};
+use super::{
+    Action, Cause, ConflictReport, Direction, Item, ItemKind, ItemResult, Planned, Resolved, Summary,
+};
 use crate::core::escaped::Escaped;
 use crate::core::path::RelPath;
 
@@ -84,8 +86,21 @@ fn change_row(
     row(first, arrow(direction), second, &place(path, from))
 }
 
+/// What stands in the root that was looked at: nothing goes from there.
+fn look_row(item: &Item) -> String {
+    let words = if item.result == ItemResult::Skipped { "left out" } else { "not read" };
+    let (first, second) = match item.direction {
+        Direction::ToFirst => ("", words),
+        Direction::ToSecond => (words, ""),
+    };
+    row(first, "", second, &place(&item.path, &item.from))
+}
+
 pub(super) fn item(item: &Item, how: Dress) -> String {
-    let row = change_row(&item.path, &item.from, item.kind, item.action, item.direction);
+    let row = match item.cause {
+        Cause::Change => change_row(&item.path, &item.from, item.kind, item.action, item.direction),
+        Cause::Look => look_row(item),
+    };
     match item.result {
         ItemResult::Done => row,
         ItemResult::Failed => {

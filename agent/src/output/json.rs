@@ -4,6 +4,15 @@ use super::{Action, ConflictReport, Direction, Item, ItemKind, ItemResult, Plann
 use crate::core::path::RelPath;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Serialize;
+use std::time::SystemTime;
+
+/// On which link something happened, and when.
+#[derive(Clone, Copy)]
+pub(super) struct Of<'a> {
+    /// The root at the other end, if that is known.
+    pub(super) peer: Option<&'a str>,
+    pub(super) time: SystemTime,
+}
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
@@ -45,6 +54,16 @@ enum Line<'a> {
     },
 }
 
+/// A line with what is told of every one: on which link it happened, and when.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    line: Line<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<&'a str>,
+    time: String,
+}
+
 /// A path: lossy, and exactly beside it if that loses something.
 #[derive(Serialize)]
 struct JsonPath {
@@ -81,53 +100,67 @@ fn from_of(from: &Option<RelPath>) -> Option<JsonFrom> {
     Some(JsonFrom { from, from_bytes })
 }
 
-fn line(line: Line<'_>) -> String {
-    let mut text = serde_json::to_string(&line).expect("every field is text or a number");
+fn line(line: Line<'_>, of: Of<'_>) -> String {
+    let time = humantime::format_rfc3339_millis(of.time).to_string();
+    let told = Told { line, peer: of.peer, time };
+    let mut text = serde_json::to_string(&told).expect("every field is text or a number");
     text.push('\n');
     text
 }
 
-pub(super) fn item(item: &Item) -> String {
-    line(Line::Item {
-        path: path_of(&item.path),
-        from: from_of(&item.from),
-        kind: item.kind,
-        action: item.action,
-        direction: item.direction,
-        result: item.result,
-        reason: &item.reason,
-    })
+pub(super) fn item(item: &Item, of: Of<'_>) -> String {
+    line(
+        Line::Item {
+            path: path_of(&item.path),
+            from: from_of(&item.from),
+            kind: item.kind,
+            action: item.action,
+            direction: item.direction,
+            result: item.result,
+            reason: &item.reason,
+        },
+        of,
+    )
 }
 
-pub(super) fn conflict(conflict: &ConflictReport) -> String {
-    line(Line::Conflict {
-        path: path_of(&conflict.path),
-        first: &conflict.first,
-        second: &conflict.second,
-        resolved: conflict.resolved,
-    })
+pub(super) fn conflict(conflict: &ConflictReport, of: Of<'_>) -> String {
+    line(
+        Line::Conflict {
+            path: path_of(&conflict.path),
+            first: &conflict.first,
+            second: &conflict.second,
+            resolved: conflict.resolved,
+        },
+        of,
+    )
 }
 
-pub(super) fn planned(planned: &Planned) -> String {
+pub(super) fn planned(planned: &Planned, of: Of<'_>) -> String {
     match planned {
-        Planned::Change { path, from, kind, action, direction } => line(Line::Plan {
-            path: path_of(path),
-            from: from_of(from),
-            kind: *kind,
-            action: *action,
-            direction: *direction,
-        }),
-        Planned::Conflict(report) => conflict(report),
+        Planned::Change { path, from, kind, action, direction } => line(
+            Line::Plan {
+                path: path_of(path),
+                from: from_of(from),
+                kind: *kind,
+                action: *action,
+                direction: *direction,
+            },
+            of,
+        ),
+        Planned::Conflict(report) => conflict(report, of),
     }
 }
 
-pub(super) fn summary(summary: &Summary) -> String {
-    line(Line::Summary {
-        transferred: summary.transferred,
-        skipped: summary.skipped,
-        failed: summary.failed,
-        bytes_sent: summary.bytes_sent,
-        bytes_received: summary.bytes_received,
-        seconds: (summary.elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
-    })
+pub(super) fn summary(summary: &Summary, of: Of<'_>) -> String {
+    line(
+        Line::Summary {
+            transferred: summary.transferred,
+            skipped: summary.skipped,
+            failed: summary.failed,
+            bytes_sent: summary.bytes_sent,
+            bytes_received: summary.bytes_received,
+            seconds: (summary.elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
+        },
+        of,
+    )
 }

@@ -75,9 +75,20 @@ pub enum ItemResult {
     Skipped,
 }
 
+/// Why there is an [`Item`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Something changed, and was to be carried.
+    Change,
+    /// A look at a tree met with something that does not take part, changed or not.
+    Look,
+}
+
 /// One thing that was done or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
+    /// Why it is told.
+    pub cause: Cause,
     /// Where.
     pub path: RelPath,
     /// Where it was before, if it was renamed.

@@ -2,14 +2,15 @@
 
 use super::ask::{self, AskError, Decided};
 use super::human::{self, Dress};
-use super::json;
+use super::json::{self, Of};
 use super::progress::Progress;
-use super::{ChangeLog, ConflictReport, Item, ItemResult, LogFile, Planned, Resolved, Summary};
+use super::{Cause, ChangeLog, ConflictReport, Item, ItemResult, LogFile, Planned, Resolved, Summary};
 use crate::core::escaped::{Escaped, EscapedLines};
 use crate::options::{CommandOptions, Verbosity};
 use crate::replica::Count;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 /// Who reads, and how much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,9 @@ pub struct Reporter {
     dress: Dress,
     /// Standard error is a terminal, and people want to be told.
     shows_progress: bool,
-    sinks: Mutex<Sinks>,
+    /// The root at the other end of the link that it tells of.
+    peer: Option<String>,
+    sinks: Arc<Mutex<Sinks>>,
 }
 
 struct Sinks {
@@ -72,7 +75,17 @@ impl Reporter {
         err: Box<dyn Write + Send>,
     ) -> Reporter {
         let sinks = Sinks { out: Some(out), err, log, changes: None, progress: None, pending: String::new() };
-        Reporter { style, dress, shows_progress: false, sinks: Mutex::new(sinks) }
+        Reporter { style, dress, shows_progress: false, peer: None, sinks: Arc::new(Mutex::new(sinks)) }
+    }
+
+    /// Returns one that prints to the same places, and tells scripts that it is about the link with this root.
+    pub fn of_link(&self, peer: String) -> Reporter {
+        let Reporter { style, dress, shows_progress, .. } = *self;
+        Reporter { style, dress, shows_progress, peer: Some(peer), sinks: self.sinks.clone() }
+    }
+
+    fn of(&self) -> Of<'_> {
+        Of { peer: self.peer.as_deref(), time: SystemTime::now() }
     }
 
     /// From now on notes each change that was carried in a change log as well.
@@ -127,9 +140,11 @@ impl Reporter {
         if item.result == ItemResult::Done {
             sinks.change(item);
         }
-        let trouble = item.result != ItemResult::Done;
+        // What never takes part (a named pipe) is neither a conflict nor an error, and would be said again each time.
+        let left_out = item.cause == Cause::Look && item.result == ItemResult::Skipped;
+        let trouble = item.result != ItemResult::Done && !left_out;
         if self.style.json {
-            sinks.out(&json::item(item));
+            sinks.out(&json::item(item, self.of()));
         } else if trouble || self.style.verbosity > Verbosity::Silent {
             sinks.out(&format!("{}\n", human::item(item, self.dress)));
         }
@@ -141,7 +156,7 @@ impl Reporter {
         sinks.log(|log| log.conflict(conflict));
         let stays = conflict.resolved == Resolved::No;
         if self.style.json {
-            sinks.out(&json::conflict(conflict));
+            sinks.out(&json::conflict(conflict, self.of()));
         } else if stays || self.style.verbosity > Verbosity::Silent {
             sinks.out(&format!("{}\n", human::conflict(conflict, self.dress)));
         }
@@ -152,7 +167,7 @@ impl Reporter {
         let mut sinks = self.sinks();
         for planned in plan {
             if self.style.json {
-                sinks.out(&json::planned(planned));
+                sinks.out(&json::planned(planned, self.of()));
             }
             sinks.people(self.style, &format!("{}\n", human::planned(planned, self.dress)));
         }
@@ -172,7 +187,7 @@ impl Reporter {
         let mut sinks = self.sinks();
         sinks.log(|log| log.summary(summary));
         if self.style.json {
-            sinks.out(&json::summary(summary));
+            sinks.out(&json::summary(summary, self.of()));
         } else if self.style.verbosity == Verbosity::Normal {
             sinks.out(&format!("{}\n", human::summary(summary, self.dress)));
         }

@@ -48,6 +48,7 @@ fn printed(style: Style, report: impl FnOnce(&Reporter)) -> (String, String) {
 
 fn item(path: &[u8], result: ItemResult) -> Item {
     Item {
+        cause: Cause::Change,
         path: RelPath::new(path).unwrap(),
         from: None,
         kind: ItemKind::File,
@@ -94,8 +95,15 @@ fn json_lines_have_the_fields_of_the_contract() {
         r#"{"event":"conflict","path":"c","first":"changed","second":"deleted","resolved":"no"}"#,
         r#"{"event":"summary","transferred":2,"skipped":1,"failed":1,"bytes_sent":2048,"bytes_received":10,"seconds":1.5}"#,
     ];
-    assert_eq!(out.lines().collect::<Vec<_>>(), expected);
-    assert_eq!(err, "");
+    for (line, expected) in out.lines().zip(expected) {
+        let (start, time) = line.split_once(r#","time":""#).expect(line);
+        assert_eq!(start, expected.strip_suffix('}').unwrap());
+        humantime::parse_rfc3339(time.strip_suffix("\"}").unwrap()).expect(time);
+    }
+    assert_eq!((out.lines().count(), err.as_str()), (expected.len(), ""));
+    let of_link = |r: &Reporter| everything(&r.of_link("ssh://h//a".into()));
+    let (out, _) = printed(style(true, Verbosity::Silent), of_link);
+    assert!(out.lines().all(|line| line.contains(r#","peer":"ssh://h//a","time":"#)), "{out}");
 }
 
 #[test]
@@ -117,6 +125,23 @@ fn people_get_lines_with_arrows() {
     assert_eq!(lines[3], "changed      <-?-> deleted      c  conflict, both left as they are");
     assert_eq!(lines[4], "2 items transferred, 1 skipped, 1 failed; 2.0 KiB sent, 10 B received in 1.50 s");
     assert_eq!(err, "a note\n");
+}
+
+#[test]
+fn what_is_left_out_has_not_changed_and_is_no_trouble() {
+    let pipe = Item {
+        cause: Cause::Look,
+        reason: "is a named pipe: left out".into(),
+        ..item(b"p", ItemResult::Skipped)
+    };
+    let locked = Item { cause: Cause::Look, direction: Direction::ToFirst, ..item(b"l", ItemResult::Failed) };
+    let both = |r: &Reporter| [&pipe, &locked].into_iter().for_each(|item| r.item(item));
+    let (out, _) = printed(style(false, Verbosity::Normal), both);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[0], "left out                        p  skipped: is a named pipe: left out");
+    assert_eq!(lines[1], "                   not read     l  failed: no space");
+    let (out, _) = printed(style(false, Verbosity::Silent), both);
+    assert_eq!(out.lines().collect::<Vec<_>>(), &lines[1..]);
 }
 
 #[test]
@@ -163,7 +188,7 @@ fn a_plan_shows_both_sides_and_what_it_comes_to() {
     );
     let (json, people) = printed(style(true, Verbosity::Silent), |r| r.plan(&plan));
     assert!(json.starts_with(
-        r#"{"event":"plan","path":"a","kind":"dir","action":"create","direction":"to-second"}"#
+        r#"{"event":"plan","path":"a","kind":"dir","action":"create","direction":"to-second","time":"#
     ));
     assert_eq!(people, out);
 }
