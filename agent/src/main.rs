@@ -45,6 +45,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Cron(args) => cmd::cron::run(args, environment).await,
         Command::Import(args) => cmd::import::run(args, environment),
         Command::Ask(args) => cmd::ask::run(args).await,
+        Command::Top(args) => cmd::top::run(args).await,
         Command::Watch(args) => cmd::watch::run(args).await,
         Command::Serve(args) => cmd::serve::run(args).await,
         Command::Conflicts(args) => cmd::conflicts::list(args).await,

@@ -11,7 +11,9 @@ use std::{
 
 use rustix::{
     fs::{Mode, OFlags, open},
+    process::Signal,
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
 };
 
 use crate::{Outcome, Running, Vfsync, wait_for, wait_for_up_to};
@@ -27,6 +29,11 @@ pub struct Terminal {
 impl Terminal {
     /// Starts a command line at a new terminal.
     pub fn start(vfsync: Vfsync) -> Terminal {
+        Terminal::sized(vfsync, 0, 0)
+    }
+
+    /// Starts a command line at a new terminal of this size; of one without columns it is not known.
+    pub fn sized(vfsync: Vfsync, columns: u16, rows: u16) -> Terminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal can be opened");
         grantpt(&master).expect("a terminal can be used");
         unlockpt(&master).expect("a terminal can be used");
@@ -35,6 +42,8 @@ impl Terminal {
             let slave = open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty());
             Stdio::from(slave.expect("a terminal can be opened"))
         };
+        let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&master, size).expect("a terminal takes a size");
         let running = vfsync.streams(slave(), slave(), slave()).start();
         let keyboard = File::from(master);
         let mut from = keyboard.try_clone().expect("a terminal can be read");
@@ -56,6 +65,12 @@ impl Terminal {
         String::from_utf8_lossy(&screen).into_owned()
     }
 
+    /// Forgets what was on the screen until now.
+    pub fn forget(&mut self) -> &mut Terminal {
+        self.screen.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self
+    }
+
     /// Waits until some words are on the screen.
     pub fn shows(&mut self, words: &str) -> &mut Terminal {
         wait_for(&format!("{words:?} on the screen"), || {
@@ -63,6 +78,26 @@ impl Terminal {
             assert!(there || self.running.is_running(), "it ended without {words:?}:\n{}", self.screen());
             there.then_some(())
         });
+        self
+    }
+
+    /// Gives the terminal another size. A program is told by a signal.
+    pub fn resize(&mut self, columns: u16, rows: u16) -> &mut Terminal {
+        let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.keyboard, size).expect("a terminal takes a size");
+        // It is not the program's controlling terminal, so the kernel tells nobody.
+        self.signal(Signal::WINCH);
+        self
+    }
+
+    /// Sends a signal to the program.
+    pub fn signal(&self, signal: Signal) {
+        self.running.signal(signal);
+    }
+
+    /// Presses keys.
+    pub fn presses(&mut self, keys: &str) -> &mut Terminal {
+        write!(self.keyboard, "{keys}").expect("a terminal takes keys");
         self
     }
 

@@ -40,6 +40,8 @@ pub(super) enum CliCommand {
     },
     /// Show how the links and replicas of a running daemon or `live` stand
     Status(CliAsk),
+    /// Show the same live on a screen, with rates; q quits
+    Top(CliTop),
     /// Wait until everything that happened before is on the peers, or say what is not
     Flush(CliFlush),
     /// Stop, and hold nothing of a root open: it can be unmounted
@@ -78,6 +80,13 @@ pub(super) struct CliAsk {
     #[arg(long)]
     pub(super) json: bool,
     /// Where the archives of the running process lie
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub(super) struct CliTop {
+    /// Where the archives of the running processes lie
     #[arg(long, value_name = "DIR")]
     pub(super) state_dir: Option<PathBuf>,
 }

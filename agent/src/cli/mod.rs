@@ -7,6 +7,7 @@ mod options_args;
 mod tests;
 
 use crate::core::escaped::Escaped;
+use crate::daemon::control::Request;
 use crate::environment::Environment;
 use crate::exit::ExitStatus;
 use crate::options::{CaptureChoice, OptionError, Options, Repeat, RootsWanted, SshOptions};
@@ -35,6 +36,8 @@ pub enum Command {
     Import(ImportArgs),
     /// Ask the processes that keep replicas.
     Ask(AskArgs),
+    /// Show how they stand, live on a screen.
+    Top(TopArgs),
     /// Print what changes.
     Watch(WatchArgs),
     /// Be the far end of a link.
@@ -83,44 +86,20 @@ pub struct ImportArgs {
 #[derive(Debug, PartialEq)]
 pub struct AskArgs {
     /// What is asked.
-    pub asked: Asked,
+    pub request: Request,
     /// Whether to print JSON lines.
     pub json: bool,
     /// Where its socket lies.
     pub state_dir: PathBuf,
 }
 
-/// What is asked of a running process.
-#[derive(Debug, PartialEq)]
-pub enum Asked {
-    /// How everything stands.
-    Status,
-    /// What both sides have changed.
-    Conflicts,
-    /// End conflicts.
-    Resolve {
-        /// Those at or below this absolute path.
-        path: PathBuf,
-        /// How.
-        keep: Keep,
-    },
-    /// Wait until everything is on the peers.
-    Flush {
-        /// Only what is at or below this.
-        path: Option<PathBuf>,
-        /// How long at the most.
-        timeout: Duration,
-    },
-    /// Stop, and hold nothing open.
-    Pause {
-        /// A root or a block.
-        what: Option<String>,
-    },
-    /// Go on.
-    Resume {
-        /// A root or a block.
-        what: Option<String>,
-    },
+/// What `vfsync top` needs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TopArgs {
+    /// Where the sockets of the running processes lie.
+    pub state_dir: PathBuf,
+    /// Whether to use colours.
+    pub color: bool,
 }
 
 /// What `vfsync watch` needs.
@@ -203,9 +182,6 @@ pub enum UsageError {
     /// The configuration has to be somewhere, and where is not known.
     #[error("there is no HOME to look for a configuration in: say where it is with --config")]
     NoConfig,
-    /// A command that is to come.
-    #[error("this version of vfsync has no command `{0}` yet; `vfsync --help` lists those it has")]
-    Later(&'static str),
 }
 
 impl UsageError {
@@ -254,13 +230,9 @@ pub fn parse(
     resolve(Cli::from_arg_matches(&matches)?.command, environment)
 }
 
-/// Answers what is no command: one that is to come, or roots and options where the command should stand.
+/// Answers what is no command: roots and options where the command should stand.
 fn check_command(args: &[OsString]) -> Result<(), UsageError> {
-    const LATER: [&str; 1] = ["top"];
     let Some(first) = args.get(1) else { return Ok(()) };
-    if let Some(later) = LATER.iter().find(|later| first == **later) {
-        return Err(UsageError::Later(later));
-    }
     let is_known = Cli::command().get_subcommands().any(|c| first.as_os_str() == OsStr::new(c.get_name()));
     let for_clap = ["help", "-h", "--help", "-V", "--version"].iter().any(|known| first == *known);
     let bytes = first.as_encoded_bytes();
@@ -287,12 +259,20 @@ fn resolve(command: CliCommand, environment: &Environment) -> Result<Command, Us
         CliCommand::Daemon(args) => Command::Daemon(configured(args, environment)?),
         CliCommand::Import { profile } => Command::Import(ImportArgs { profile }),
         CliCommand::Cron(args) => Command::Cron(configured(args, environment)?),
-        CliCommand::Status(args) => ask(Asked::Status, args, environment)?,
+        CliCommand::Status(args) => ask(Request::Status, args, environment)?,
         CliCommand::Flush(CliFlush { path, timeout, asking }) => {
-            ask(Asked::Flush { path, timeout }, asking, environment)?
+            let absolute =
+                |path: PathBuf| std::path::absolute(&path).map_err(|_| OptionError::NoWorkingDirectory(path));
+            let milliseconds = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+            let request = Request::Flush { path: path.map(absolute).transpose()?, milliseconds };
+            ask(request, asking, environment)?
         }
-        CliCommand::Pause(CliNamed { what, asking }) => ask(Asked::Pause { what }, asking, environment)?,
-        CliCommand::Resume(CliNamed { what, asking }) => ask(Asked::Resume { what }, asking, environment)?,
+        CliCommand::Pause(CliNamed { what, asking }) => ask(Request::Pause { what }, asking, environment)?,
+        CliCommand::Resume(CliNamed { what, asking }) => ask(Request::Resume { what }, asking, environment)?,
+        CliCommand::Top(args) => Command::Top(TopArgs {
+            state_dir: state_dir(args.state_dir).ok_or(OptionError::NoStateDir)?,
+            color: !environment.no_color,
+        }),
         CliCommand::Watch(CliWatch { paths, json, timeout, exec, capture }) => {
             Command::Watch(WatchArgs { paths, json, timeout, exec, capture })
         }
@@ -326,10 +306,10 @@ fn configured(args: CliDaemon, environment: &Environment) -> Result<DaemonArgs, 
     Ok(DaemonArgs { config })
 }
 
-fn ask(asked: Asked, args: CliAsk, environment: &Environment) -> Result<Command, UsageError> {
+fn ask(request: Request, args: CliAsk, environment: &Environment) -> Result<Command, UsageError> {
     let state_dir =
         args.state_dir.or_else(|| environment.state_dir.clone()).ok_or(OptionError::NoStateDir)?;
-    Ok(Command::Ask(AskArgs { asked, json: args.json, state_dir }))
+    Ok(Command::Ask(AskArgs { request, json: args.json, state_dir }))
 }
 
 /// Refuses what contradicts following changes, and says what is of no use for it.

@@ -99,7 +99,11 @@ fn roots_without_a_command_are_pointed_to_sync() {
         let error = parsed(args).unwrap_err();
         assert!(matches!(&error, UsageError::Clap(_)) && error.to_string().contains("'sync'"), "{error}");
     }
-    assert!(matches!(parsed(&["top", "--config", "x"]), Err(UsageError::Later("top"))));
+    assert!(
+        matches!(parsed(&["top"]), Ok(Command::Top(args)) if args.state_dir == Path::new("/state") && args.color)
+    );
+    let Ok(Command::Ask(args)) = parsed(&["flush", "/a", "--timeout", "1.5"]) else { panic!() };
+    assert_eq!(args.request, Request::Flush { path: Some("/a".into()), milliseconds: 1500 });
     assert!(
         matches!(parsed(&["daemon", "-config", "x"]), Ok(Command::Daemon(args)) if args.config == Path::new("x"))
     );

@@ -1,31 +1,19 @@
 //! The commands that talk to the processes that keep replicas: `status`, `conflicts`, `flush`, `pause`, `resume`.
 
-use crate::cli::{AskArgs, Asked};
+use crate::cli::AskArgs;
 use crate::core::escaped::Escaped;
-use crate::daemon::control::{Ending, Request, connect, sockets};
+use crate::daemon::client::{ask, connect, sockets};
+use crate::daemon::control::{Ending, Request};
 use crate::daemon::status::{ConflictLine, Line, LinkLine, ReplicaLine, Trouble};
 use crate::exit::ExitStatus;
 use anyhow::{Context, Result, bail};
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-
-/// The longest line of an answer that is taken, in bytes.
-const LONGEST: usize = 16 << 20;
+use tokio::net::UnixStream;
 
 /// Asks every process with this state directory, and shows what they answer.
 pub async fn run(args: AskArgs) -> Result<ExitStatus> {
-    let request = match &args.asked {
-        Asked::Status => Request::Status,
-        Asked::Conflicts => Request::Conflicts,
-        Asked::Resolve { path, keep } => Request::Resolve { path: path.clone(), keep: *keep },
-        Asked::Flush { path, timeout } => Request::Flush {
-            path: path.as_ref().map(std::path::absolute).transpose().context("the path")?,
-            milliseconds: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
-        },
-        Asked::Pause { what } => Request::Pause { what: what.clone() },
-        Asked::Resume { what } => Request::Resume { what: what.clone() },
-    };
     let mut asked = 0;
     let mut worst = 0;
     let mut found_nothing = Vec::new();
@@ -48,7 +36,8 @@ pub async fn run(args: AskArgs) -> Result<ExitStatus> {
             }
         };
         asked += 1;
-        let ending = ask(stream, &request, args.json).await.with_context(|| format!("process {pid}"))?;
+        let ending =
+            shown(stream, &args.request, args.json).await.with_context(|| format!("process {pid}"))?;
         match ending {
             // Another process may be the one that is meant.
             Ending { exit: 3, say: Some(say) } if processes.len() > 1 => found_nothing.push(say),
@@ -81,32 +70,18 @@ pub async fn run(args: AskArgs) -> Result<ExitStatus> {
 }
 
 /// Asks one process and shows its answer.
-async fn ask(stream: tokio::net::UnixStream, request: &Request, json: bool) -> Result<Ending> {
-    let (reader, mut writer) = stream.into_split();
-    let mut text = serde_json::to_vec(request)?;
-    text.push(b'\n');
-    writer.write_all(&text).await?;
-    let mut reader = BufReader::new(reader);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let mut limited = tokio::io::AsyncReadExt::take(&mut reader, LONGEST as u64);
-        if limited.read_until(b'\n', &mut line).await? == 0 {
-            bail!("it has ended without an answer");
-        }
-        let value: serde_json::Value =
-            serde_json::from_slice(&line).context("its answer cannot be understood")?;
-        if value["event"] == "end" {
-            return Ok(serde_json::from_value(value)?);
-        }
-        let shown = if json { String::from_utf8_lossy(&line).into_owned() } else { for_people(&value)? };
+async fn shown(stream: UnixStream, request: &Request, json: bool) -> Result<Ending> {
+    let show = |line: &[u8], value: serde_json::Value| {
+        let shown = if json { String::from_utf8_lossy(line).into_owned() } else { for_people(&value)? };
         let mut out = std::io::stdout();
         match out.write_all(shown.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => Ok(ControlFlow::Continue(())),
             // A reader that has seen enough is no failure.
-            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => return Ok(Ending::well()),
-            other => other?,
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+            Err(e) => Err(e.into()),
         }
-    }
+    };
+    ask(stream, request, show).await
 }
 
 /// Returns a line of an answer as people read it.
@@ -121,7 +96,7 @@ fn for_people(value: &serde_json::Value) -> Result<String> {
                 process.role,
                 process.version,
                 process.pid,
-                ago(&process.since),
+                ago(&process.since, SystemTime::now()),
                 process.tier,
                 process.events,
                 process.coalesced,
@@ -137,10 +112,10 @@ fn escaped(text: &str) -> String {
     Escaped(text.as_bytes()).to_string()
 }
 
-/// Returns how long ago a moment was: `3 s`, `5 min`, `2 h`, `4 days`.
-pub fn ago(time: &str) -> String {
-    let Ok(then) = humantime::parse_rfc3339(time) else { return time.to_owned() };
-    let seconds = SystemTime::now().duration_since(then).unwrap_or(Duration::ZERO).as_secs();
+/// Returns how long ago a moment was: `3 s`, `5 min`, `2 h`, `4 days`. What is no moment is shown as it is, escaped.
+pub(super) fn ago(time: &str, now: SystemTime) -> String {
+    let Ok(then) = humantime::parse_rfc3339(time) else { return escaped(time) };
+    let seconds = now.duration_since(then).unwrap_or(Duration::ZERO).as_secs();
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds / 60),
@@ -150,7 +125,8 @@ pub fn ago(time: &str) -> String {
 }
 
 fn replica(line: &ReplicaLine) -> String {
-    let mut text = format!("\n{}  {} for {}", escaped(&line.root), line.state, ago(&line.since));
+    let mut text =
+        format!("\n{}  {} for {}", escaped(&line.root), line.state, ago(&line.since, SystemTime::now()));
     if let Some(why) = &line.why {
         text.push_str(&format!(": {}", escaped(why)));
     }
@@ -177,7 +153,7 @@ fn link(line: &LinkLine) -> String {
         escaped(&line.root),
         escaped(&line.peer),
         line.state,
-        ago(&line.since)
+        ago(&line.since, SystemTime::now())
     );
     if let Some(why) = &line.why {
         text.push_str(&format!(": {}", escaped(why)));
@@ -193,7 +169,11 @@ fn link(line: &LinkLine) -> String {
         crate::output::size(line.rate_received),
     ));
     if let Some(last) = &line.last {
-        text.push_str(&format!("; the last {} ago: {}", ago(&last.time), escaped(&last.path)));
+        text.push_str(&format!(
+            "; the last {} ago: {}",
+            ago(&last.time, SystemTime::now()),
+            escaped(&last.path)
+        ));
     }
     text.push('\n');
     text + &troubles(&line.failures, line.failure_count)

@@ -3,10 +3,11 @@
 
 use super::ask;
 use crate::archive::ArchiveError;
-use crate::cli::{AskArgs, Asked, ConflictsArgs, ResolveArgs};
+use crate::cli::{AskArgs, ConflictsArgs, ResolveArgs};
 use crate::core::escaped::Escaped;
 use crate::core::filter::Filter;
 use crate::core::path::RelPath;
+use crate::daemon::control::Request;
 use crate::daemon::status::{ConflictLine, conflict_lines};
 use crate::exit::ExitStatus;
 use crate::options::ReplicaOptions;
@@ -42,7 +43,7 @@ pub async fn list(args: ConflictsArgs) -> Result<ExitStatus> {
         }
     }
     if let Some(error) = owned {
-        let asked = ask(Asked::Conflicts, args.json, args.state_dir).await;
+        let asked = ask(Request::Conflicts, args.json, args.state_dir).await;
         // A pass that is under way owns an archive, too, and answers nobody.
         status = status.max(asked.map_err(|_| error)?);
     }
@@ -68,7 +69,7 @@ pub async fn resolve(args: ResolveArgs) -> Result<ExitStatus> {
             Err(error) if is_owned(&error) => {
                 let whole = root.join(std::ffi::OsStr::from_bytes(below.as_bytes()));
                 let asked =
-                    ask(Asked::Resolve { path: whole, keep: args.keep }, false, args.state_dir.clone());
+                    ask(Request::Resolve { path: whole, keep: args.keep }, false, args.state_dir.clone());
                 match asked.await {
                     Ok(asked) => status = status.max(asked),
                     Err(_) => return Err(error.into()),
@@ -80,8 +81,8 @@ pub async fn resolve(args: ResolveArgs) -> Result<ExitStatus> {
     Ok(status)
 }
 
-async fn ask(asked: Asked, json: bool, state_dir: PathBuf) -> Result<ExitStatus> {
-    ask::run(AskArgs { asked, json, state_dir }).await
+async fn ask(request: Request, json: bool, state_dir: PathBuf) -> Result<ExitStatus> {
+    ask::run(AskArgs { request, json, state_dir }).await
 }
 
 fn show(line: &ConflictLine, json: bool) -> Result<()> {

@@ -6,7 +6,7 @@ use super::sync::{passes, reporter_of};
 use crate::cli::DaemonArgs;
 use crate::config::{Block, Config};
 use crate::core::escaped::EscapedLines;
-use crate::daemon::control::has_daemon;
+use crate::daemon::client::has_daemon;
 use crate::environment::Environment;
 use crate::exit::ExitStatus;
 use crate::link::LinkError;

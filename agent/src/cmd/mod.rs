@@ -11,4 +11,5 @@ pub mod live;
 pub mod serve;
 pub mod sync;
 pub(crate) mod tell;
+pub mod top;
 pub mod watch;

@@ -3,7 +3,7 @@
 use crate::archive::ArchiveError;
 use crate::cli::ServeArgs;
 use crate::core::filter::Filter;
-use crate::daemon::control;
+use crate::daemon::client;
 use crate::daemon::hub::Hub;
 use crate::exit::ExitStatus;
 use crate::link::session::{Next, Session, scan_filter};
@@ -90,7 +90,7 @@ async fn keeper(hello: &Hello, place: &Place) -> std::io::Result<Option<Connecti
     let asked = std::path::absolute(asked).unwrap_or_else(|_| asked.to_owned());
     let started = Instant::now();
     loop {
-        let keeper = control::keeper_of(&place.state_dir, &asked, place.pinned.as_deref()).await?;
+        let keeper = client::keeper_of(&place.state_dir, &asked, place.pinned.as_deref()).await?;
         // One that wants it has it in a moment.
         let waits = started.elapsed() < IN_USE && crate::replica::is_wanted(&asked, &place.state_dir);
         if keeper.is_some() || !waits {

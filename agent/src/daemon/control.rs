@@ -1,9 +1,10 @@
 //! The control socket: how `vfsync status` and its like, and `vfsync serve`, talk to the process that keeps the replicas.
 //!
 //! `STATE-DIR/control/PID.sock`, for its owner and root alone: the folder is 0700, the socket 0600, and the other end's
-//! user is asked of the kernel. A request is one line of JSON ([`Request`]); the answer is lines of JSON, the last of them
-//! an [`Ending`]. [`Request::Serve`] is answered with one line, after which the connection carries a session.
+//! user is asked of the kernel; [`client`](super::client) is how a process gets there. A request is one line of JSON
+//! ([`Request`]); the answer is lines of JSON, the last of them an [`Ending`]. [`Request::Serve`] is answered with one line, after which the connection carries a session.
 
+use super::client::{connect, folder, sockets, with_short_name};
 use super::dial::Order;
 use super::facts::LinkFacts;
 use super::site::Site;
@@ -14,9 +15,8 @@ use crate::replica::conflicts::Keep;
 use crate::transport::{Connection, PROTOCOL_VERSION};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File, Permissions};
+use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ use tokio::time::timeout;
 /// The longest request, in bytes.
 const LONGEST: u64 = 64 << 10;
 /// How long a request may take to come.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// So many connections are served at once.
 const MOST: usize = 64;
 
@@ -108,90 +108,6 @@ impl Drop for Control {
         // One that stays is known by its process number as nobody's.
         let _ = std::fs::remove_file(&self.path);
     }
-}
-
-/// Returns the folder of the sockets.
-fn folder(state: &Path) -> PathBuf {
-    state.join("control")
-}
-
-/// Calls something with a short name of a file in a folder: the address of a socket has 108 bytes.
-fn with_short_name<T>(path: &Path, call: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let dir = File::open(dir)?;
-    call(&Path::new(&format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name))
-}
-
-/// Returns the sockets below a state directory, by process number.
-pub fn sockets(state: &Path) -> Vec<(u32, PathBuf)> {
-    let listed = std::fs::read_dir(folder(state)).into_iter().flatten().flatten();
-    let mut found: Vec<(u32, PathBuf)> = listed
-        .filter_map(|entry| {
-            let path = entry.path();
-            let pid = path.file_name()?.to_str()?.strip_suffix(".sock")?.parse().ok()?;
-            Some((pid, path))
-        })
-        .collect();
-    found.sort();
-    found
-}
-
-/// Connects to the socket of a process.
-///
-/// # Errors
-/// When nobody listens there, or this user may not.
-pub fn connect(path: &Path) -> io::Result<UnixStream> {
-    let stream = with_short_name(path, |short| std::os::unix::net::UnixStream::connect(short))?;
-    stream.set_nonblocking(true)?;
-    UnixStream::from_std(stream)
-}
-
-/// Looks for a process of this host that keeps a root, and connects to it for a session: what comes first on the connection
-/// is the hello.
-///
-/// # Errors
-/// When there is one, and it refuses.
-pub async fn keeper_of(state: &Path, root: &Path, pinned: Option<&Path>) -> io::Result<Option<Connection>> {
-    let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
-    for (pid, path) in sockets(state) {
-        // One that has ended has left its socket; one of another user is none of ours.
-        let Ok(stream) = connect(&path) else { continue };
-        let (reader, mut writer) = stream.into_split();
-        let pinned = pinned.map(bytes);
-        write(&mut writer, &Request::Serve { protocol: PROTOCOL_VERSION, root: bytes(root), pinned }).await?;
-        let mut reader = BufReader::new(reader);
-        let line = timeout(PATIENCE, read_line(&mut reader)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        match serde_json::from_slice::<Ending>(&line) {
-            Ok(Ending { exit: 0, .. }) => {
-                let name = format!("process {pid}");
-                return Ok(Some(Connection::new(Box::new(reader), Box::new(writer), name)));
-            }
-            Ok(Ending { exit: 3, say: Some(say) }) => return Err(io::Error::other(say)),
-            Ok(_) | Err(_) => {}
-        }
-    }
-    Ok(None)
-}
-
-/// Returns whether a daemon runs with this state directory.
-pub async fn has_daemon(state: &Path) -> bool {
-    for (_, path) in sockets(state) {
-        let Ok(stream) = connect(&path) else { continue };
-        let (reader, mut writer) = stream.into_split();
-        let mut reader = BufReader::new(reader);
-        let asked = async {
-            write(&mut writer, &Request::Status).await?;
-            read_line(&mut reader).await
-        };
-        let Ok(Ok(line)) = timeout(PATIENCE, asked).await else { continue };
-        let process = serde_json::from_slice::<serde_json::Value>(&line).unwrap_or_default();
-        if process["event"] == "process" && process["role"] == "daemon" {
-            return true;
-        }
-    }
-    false
 }
 
 impl Control {
@@ -320,7 +236,7 @@ async fn answer(stream: UnixStream, site: &Arc<Site>) -> io::Result<()> {
     write(&mut writer, &ending).await
 }
 
-async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Vec<u8>> {
+pub(super) async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     reader.take(LONGEST).read_until(b'\n', &mut line).await?;
     if line.last() != Some(&b'\n') {
@@ -329,7 +245,10 @@ async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Vec<u8>>
     Ok(line)
 }
 
-async fn write(writer: &mut (impl AsyncWriteExt + Unpin), line: &impl Serialize) -> io::Result<()> {
+pub(super) async fn write(
+    writer: &mut (impl AsyncWriteExt + Unpin),
+    line: &impl Serialize,
+) -> io::Result<()> {
     let mut text = serde_json::to_vec(line)?;
     text.push(b'\n');
     writer.write_all(&text).await?;

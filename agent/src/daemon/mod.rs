@@ -7,12 +7,13 @@
 //! - [`answer`]: a link that the other end dialled;
 //! - [`facts`]: what can be told of a link; [`status`]: of everything, as lines of JSON;
 //! - [`metrics`]: the same for Prometheus;
-//! - [`control`]: the socket over which that is asked, and orders come.
+//! - [`control`]: the socket over which that is asked, and orders come; [`client`]: who asks.
 //!
 //! Trouble has three sizes: with a path it is an outcome, with a link or a replica it is tried again with growing pauses
 //! and holds up no other, and what contradicts a guard waits for a person's word.
 
 pub mod answer;
+pub mod client;
 pub mod control;
 pub mod dial;
 pub mod facts;
