@@ -14,6 +14,8 @@ pub struct Environment {
     pub config: Option<PathBuf>,
     /// Whether colours are unwanted everywhere.
     pub no_color: bool,
+    /// The address of the host from which somebody has logged in, in a session of sshd.
+    pub client: Option<String>,
 }
 
 impl Environment {
@@ -42,7 +44,9 @@ impl Environment {
             }
         });
         let unison_dir = dir("UNISON").or_else(|| Some(home.as_ref()?.join(".unison")));
-        Environment { state_dir, unison_dir, config, no_color: set("NO_COLOR").is_some() }
+        let connection = set("SSH_CONNECTION").and_then(|value| value.into_string().ok());
+        let client = connection.and_then(|value| Some(value.split(' ').next()?.to_owned()));
+        Environment { state_dir, unison_dir, config, no_color: set("NO_COLOR").is_some(), client }
     }
 }
 
@@ -72,6 +76,8 @@ mod tests {
         assert_eq!(config(&[("HOME", "/h")], false).as_deref(), Some("/h/.config/vfsync/vfsync.toml"));
         assert_eq!(config(&[("VFSYNC_CONFIG", "/c"), ("HOME", "/h")], true).as_deref(), Some("/c"));
         let unison = read(&[("HOME", "/h"), ("UNISON", "/u"), ("NO_COLOR", "1")], false);
-        assert_eq!((unison.unison_dir, unison.no_color), (Some("/u".into()), true));
+        assert_eq!((unison.unison_dir, unison.no_color, unison.client), (Some("/u".into()), true, None));
+        let login = read(&[("SSH_CONNECTION", "192.168.1.7 50000 192.168.1.8 22")], false);
+        assert_eq!(login.client.as_deref(), Some("192.168.1.7"));
     }
 }

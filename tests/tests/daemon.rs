@@ -429,7 +429,7 @@ fn a_host_with_a_daemon_serves_through_it() {
     near.carries(&pair.first, &local);
     let answered = status(&there, "link")
         .into_iter()
-        .find(|link| link["dials"] == false && link["peer"] == pair.first_root());
+        .find(|link| link["dials"] == false && link["peer"] == format!("127.0.0.1:{}", pair.first_root()));
     assert_eq!(answered.expect("it came through the daemon")["state"], "live");
     // A pass from elsewhere goes the same way.
     far.stop().code(0);

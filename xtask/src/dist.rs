@@ -115,6 +115,7 @@ fn package(binary: &Path) -> Result<Vec<Item>> {
         Item::new(doc("changelog.gz"), 0o644, gzip(&source("CHANGELOG.md")?)?),
         Item::new(doc("README.md.gz"), 0o644, gzip(&source("README.md")?)?),
         Item::new(doc("json.md"), 0o644, source("docs/format/json.md")?),
+        Item::new(doc("examples/grafana.json"), 0o644, source("contrib/grafana.json")?),
     ];
     for unit in ["vfsync.service", "vfsync-cron.service", "vfsync-cron.timer"] {
         let text = String::from_utf8(source(&format!("contrib/{unit}"))?)

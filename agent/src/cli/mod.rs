@@ -124,6 +124,8 @@ pub struct ServeArgs {
     pub root: Option<PathBuf>,
     /// Where archives lie.
     pub state_dir: PathBuf,
+    /// The address of the host that dials, where sshd has told it.
+    pub client: Option<String>,
 }
 
 /// What `vfsync conflicts` needs.
@@ -278,7 +280,7 @@ fn resolve(command: CliCommand, environment: &Environment) -> Result<Command, Us
         }
         CliCommand::Serve(args) => {
             let state_dir = state_dir(args.state_dir).ok_or(OptionError::NoStateDir)?;
-            Command::Serve(ServeArgs { root: args.root, state_dir })
+            Command::Serve(ServeArgs { root: args.root, state_dir, client: environment.client.clone() })
         }
         CliCommand::Conflicts(args) => Command::Conflicts(ConflictsArgs {
             root: args.root,

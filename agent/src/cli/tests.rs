@@ -4,7 +4,7 @@ use crate::replica::conflicts::Keep;
 use std::path::Path;
 
 fn environment() -> Environment {
-    Environment { state_dir: Some("/state".into()), unison_dir: None, config: None, no_color: false }
+    Environment { state_dir: Some("/state".into()), ..Environment::default() }
 }
 
 fn parsed(args: &[&str]) -> Result<Command, UsageError> {

@@ -6,6 +6,7 @@ use crate::daemon::client::{ask, connect, sockets};
 use crate::daemon::control::{Ending, Request};
 use crate::daemon::status::{ConflictLine, Line, LinkLine, ReplicaLine, Trouble};
 use crate::exit::ExitStatus;
+use crate::output::plural;
 use anyhow::{Context, Result, bail};
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -134,15 +135,18 @@ fn replica(line: &ReplicaLine) -> String {
         text.push_str(&format!("\n  `vfsync resume {}` approves these {deletions}", escaped(&line.root)));
     }
     text.push_str(&format!(
-        "\n  {} entries, {} conflicts; {} events, {} losses, {} rescans, {} paths wait to be looked at\n  {}\n",
+        "\n  {} entries, {}; {}, {} lost, {}; {} to be looked at\n",
         line.entries,
-        line.conflicts,
-        line.events,
+        plural(line.conflicts, "conflict"),
+        plural(line.events, "event"),
         line.lost,
-        line.rescans,
-        line.waiting,
-        escaped(&line.capture)
+        plural(line.rescans, "rescan"),
+        plural(line.waiting, "path"),
     ));
+    // One that is not open is not watched.
+    if !line.capture.is_empty() {
+        text.push_str(&format!("  {}\n", escaped(&line.capture)));
+    }
     text + &troubles(&line.problems, line.problem_count)
 }
 

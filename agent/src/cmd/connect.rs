@@ -89,7 +89,7 @@ pub async fn reach(options: &Options, root: &Root) -> Result<Reached> {
         Root::Remote(remote) => reach_host(&options.ssh, remote).await,
         Root::Local(path) => {
             let (here, there) = transport::local::pair("this host", path.display().to_string());
-            let place = Place { state_dir: options.command.state_dir.clone(), pinned: None };
+            let place = Place { state_dir: options.command.state_dir.clone(), pinned: None, client: None };
             tokio::spawn(async move {
                 if let Err(error) = serve::serve(there, place).await {
                     tracing::debug!(error = format!("{error:#}"), "the local far end has ended");

@@ -169,7 +169,8 @@ fn notify(state: &[NotifyState<'_>]) {
 
 fn of_config(config: &Config) -> String {
     let links: usize = config.blocks.iter().map(|block| block.options.roots.len() - 1).sum();
-    format!("{} blocks, {links} links", config.blocks.len())
+    let counted = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
+    format!("{}, {}", counted(config.blocks.len(), "block"), counted(links, "link"))
 }
 
 /// Returns how many links stand how: `2 live, 1 broken`.

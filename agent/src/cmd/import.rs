@@ -142,7 +142,7 @@ mod tests {
     }
 
     fn environment() -> Environment {
-        Environment { state_dir: Some("/state".into()), unison_dir: None, config: None, no_color: false }
+        Environment { state_dir: Some("/state".into()), ..Environment::default() }
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Place {
     pub state_dir: PathBuf,
     /// The only root that may be asked for, or that roots have to lie in.
     pub pinned: Option<PathBuf>,
+    /// The address of the host that dials, where that is known.
+    pub client: Option<String>,
 }
 
 /// Serves on standard input and output.
@@ -41,7 +43,8 @@ pub async fn run(args: ServeArgs) -> Result<ExitStatus> {
         );
     }
     let connection = stdio::connect("the end that dials").context("cannot use standard input and output")?;
-    serve(connection, Place { state_dir: args.state_dir, pinned: args.root }).await?;
+    let ServeArgs { root, state_dir, client } = args;
+    serve(connection, Place { state_dir, pinned: root, client }).await?;
     Ok(ExitStatus::InStep)
 }
 
@@ -90,7 +93,7 @@ async fn keeper(hello: &Hello, place: &Place) -> std::io::Result<Option<Connecti
     let asked = std::path::absolute(asked).unwrap_or_else(|_| asked.to_owned());
     let started = Instant::now();
     loop {
-        let keeper = client::keeper_of(&place.state_dir, &asked, place.pinned.as_deref()).await?;
+        let keeper = client::keeper_of(place, &asked).await?;
         // One that wants it has it in a moment.
         let waits = started.elapsed() < IN_USE && crate::replica::is_wanted(&asked, &place.state_dir);
         if keeper.is_some() || !waits {

@@ -2,7 +2,7 @@ use super::*;
 use crate::options::{Preferred, Verbosity};
 
 fn environment() -> Environment {
-    Environment { state_dir: Some("/state".into()), unison_dir: None, config: None, no_color: false }
+    Environment { state_dir: Some("/state".into()), ..Environment::default() }
 }
 
 fn parse(text: &str) -> Result<Config, String> {

@@ -33,14 +33,20 @@ impl Site {
     pub async fn answer(&self, connection: Connection) -> Result<()> {
         let (connection, _) = greet_as_acceptor(connection).await?;
         let accepted = accept(connection).await?;
-        self.answer_to(accepted, None).await
+        self.answer_to(accepted, None, None).await
     }
 
-    /// As [`Site::answer`], for a session whose hello has been read. `pinned` is the only root that may be asked for.
+    /// As [`Site::answer`], for a session whose hello has been read. `pinned` is the only root that may be asked for; `client` is
+    /// the host that dials, where that is known.
     ///
     /// # Errors
     /// As for [`Site::answer`].
-    pub async fn answer_to(&self, accepted: Accepted, pinned: Option<PathBuf>) -> Result<()> {
+    pub async fn answer_to(
+        &self,
+        accepted: Accepted,
+        pinned: Option<PathBuf>,
+        client: Option<String>,
+    ) -> Result<()> {
         let found = self.asked_for(&accepted.hello, pinned.as_deref()).await;
         let (kept, replica) = match found {
             Ok(found) => found,
@@ -66,6 +72,8 @@ impl Site {
             }
         }
         let from = Path::new(OsStr::from_bytes(&accepted.hello.from.root)).display().to_string();
+        // As scp writes it; the port there is not known, so it is no address to dial.
+        let from = client.map_or(from.clone(), |client| format!("{client}:{from}"));
         // A link between two roots of this process is told of by the end that dials.
         let reporter = self.reporter_of(&root).filter(|_| accepted.hello.nonce != nonce());
         let local_is_first = !accepted.hello.dials_from_first;

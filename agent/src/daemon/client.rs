@@ -2,6 +2,7 @@
 //! asks.
 
 use super::control::{Ending, PATIENCE, Request, read_line, write};
+use crate::cmd::serve::Place;
 use crate::transport::{Connection, PROTOCOL_VERSION};
 use anyhow::{Context, Result, bail};
 use std::fs::File;
@@ -89,14 +90,15 @@ pub async fn ask(
 ///
 /// # Errors
 /// When there is one, and it refuses.
-pub async fn keeper_of(state: &Path, root: &Path, pinned: Option<&Path>) -> io::Result<Option<Connection>> {
+pub async fn keeper_of(place: &Place, root: &Path) -> io::Result<Option<Connection>> {
     let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
-    for (pid, path) in sockets(state) {
+    for (pid, path) in sockets(&place.state_dir) {
         // One that has ended has left its socket; one of another user is none of ours.
         let Ok(stream) = connect(&path) else { continue };
         let (reader, mut writer) = stream.into_split();
-        let pinned = pinned.map(bytes);
-        write(&mut writer, &Request::Serve { protocol: PROTOCOL_VERSION, root: bytes(root), pinned }).await?;
+        let pinned = place.pinned.as_deref().map(bytes);
+        let (protocol, client) = (PROTOCOL_VERSION, place.client.clone());
+        write(&mut writer, &Request::Serve { protocol, root: bytes(root), pinned, client }).await?;
         let mut reader = BufReader::new(reader);
         let line = timeout(PATIENCE, read_line(&mut reader)).await.map_err(|_| io::ErrorKind::TimedOut)??;
         match serde_json::from_slice::<Ending>(&line) {

@@ -76,6 +76,9 @@ pub enum Request {
         root: Vec<u8>,
         /// The only root that may be asked for, as bytes.
         pinned: Option<Vec<u8>>,
+        /// The address of the host that dials, where that is known.
+        #[serde(default)]
+        client: Option<String>,
     },
 }
 
@@ -214,7 +217,7 @@ async fn answer(stream: UnixStream, site: &Arc<Site>) -> io::Result<()> {
         }
         Request::Pause { what } => pause(site, what.as_deref()),
         Request::Resume { what } => resume(site, what.as_deref()),
-        Request::Serve { protocol, root, pinned } => {
+        Request::Serve { protocol, root, pinned, client } => {
             let root = PathBuf::from(OsString::from_vec(root));
             if site.kept_at(&root).is_none() {
                 return write(&mut writer, &Ending { exit: 1, say: None }).await;
@@ -230,7 +233,7 @@ async fn answer(stream: UnixStream, site: &Arc<Site>) -> io::Result<()> {
             let connection = Connection::new(Box::new(reader), Box::new(writer), "the end that dials");
             let accepted = accept(connection).await.map_err(io::Error::other)?;
             let pinned = pinned.map(|pinned| PathBuf::from(OsString::from_vec(pinned)));
-            return site.answer_to(accepted, pinned).await.map_err(io::Error::other);
+            return site.answer_to(accepted, pinned, client).await.map_err(io::Error::other);
         }
     };
     write(&mut writer, &ending).await

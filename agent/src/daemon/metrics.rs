@@ -273,6 +273,35 @@ mod tests {
     use crate::daemon::status::Process;
 
     #[test]
+    fn the_dashboard_shows_every_metric_and_no_other() {
+        let dashboard = include_str!("../../../contrib/grafana.json");
+        let line = |text: &str| serde_json::from_str::<Line>(text).unwrap();
+        let lines = [
+            line(
+                r#"{"event":"process","role":"daemon","pid":1,"version":"","since":"","tier":"","events":0,"coalesced":0,"lost":0}"#,
+            ),
+            line(
+                r#"{"event":"replica","root":"","state":"","since":"","entries":0,"capture":"","events":0,"lost":0,"rescans":0,
+                "waiting":0,"conflicts":0,"problems":[],"problem_count":0}"#,
+            ),
+            line(
+                r#"{"event":"link","block":"","root":"","peer":"","dials":true,"state":"","since":"","backlog":0,"incoming":0,
+                "sessions":0,"carried":0,"bytes_sent":0,"bytes_received":0,"rate_sent":0,"rate_received":0,"failures":[],
+                "failure_count":0}"#,
+            ),
+        ];
+        let text = text(&lines);
+        let known: std::collections::BTreeSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let used: std::collections::BTreeSet<&str> =
+            dashboard.split(|c| !is_name(c)).filter(|word| word.starts_with("vfsync_")).collect();
+        assert_eq!(used, known);
+        let panels = serde_json::from_str::<serde_json::Value>(dashboard).unwrap();
+        assert!(panels["panels"].as_array().is_some_and(|panels| panels.len() > 10));
+    }
+
+    #[test]
     fn addresses_are_sockets_or_ports() {
         assert_eq!("127.0.0.1:9464".parse(), Ok(Address::Tcp(([127, 0, 0, 1], 9464).into())));
         assert_eq!("unix:/run/m".parse(), Ok(Address::Unix("/run/m".into())));

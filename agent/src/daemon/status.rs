@@ -244,7 +244,8 @@ fn replica(kept: &Kept) -> ReplicaLine {
     let problems = kept.facts.problems();
     let told = problems.iter().take(NAMED).map(|problem| {
         let why = match problem.severity {
-            Severity::Skipped => format!("left out: {}", problem.why),
+            Severity::Skipped if !problem.why.ends_with("left out") => format!("left out: {}", problem.why),
+            Severity::Skipped => problem.why.clone(),
             Severity::Failed => problem.why.clone(),
         };
         trouble(&problem.path, why, "here")

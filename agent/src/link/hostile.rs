@@ -27,8 +27,7 @@ struct World {
 /// What holds where no option is given.
 fn link() -> LinkOptions {
     let root = |root: &str| Setting::new("root", root.as_bytes(), Origin::CommandLine).unwrap();
-    let environment =
-        Environment { state_dir: Some("/state".into()), unison_dir: None, config: None, no_color: false };
+    let environment = Environment { state_dir: Some("/state".into()), ..Environment::default() };
     let settings = [root("/here"), root("ssh://host//there")];
     Options::from_settings(&settings, RootsWanted::Star, &environment).unwrap().link(1)
 }

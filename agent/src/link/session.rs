@@ -21,17 +21,22 @@ use crate::replica::apply::Applier;
 use crate::replica::scan::{ScanError, ScanReport};
 use crate::replica::{Replica, Severity};
 use crate::transport::{Connection, Writer};
-use crate::wire::{self, Capability, Frame, Hello, Message, Start, Welcome, WireError};
-
+use crate::wire::{self, Capability, Frame, Hello, MAX_FRAME, Message, Start, Welcome, WireError};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// How long a position that only skipped entries would move may lag behind.
 const LAZY_BATCH: Duration = Duration::from_secs(1);
+/// What an end says that it does: to send [`Message::Ping`] now and then.
+const PING: &str = "ping";
+/// How often.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+/// How long nothing may come from an end that does.
+const SILENCE: Duration = Duration::from_secs(60);
 /// While live, what failed is asked for again after so long, and then after twice as long each time.
 const RETRY: Duration = Duration::from_secs(2);
 /// But at least so often.
@@ -181,6 +186,7 @@ pub struct Session {
     /// Waits for ever; it has to be ended.
     retrying: AbortHandle,
     deciding: AbortHandle,
+    alive: AbortHandle,
     settle: u64,
     /// The root at the far end, as it calls itself.
     pub remote_root: Vec<u8>,
@@ -281,7 +287,7 @@ pub async fn initiate(connection: Connection, setup: Setup) -> Result<Session, L
         dials_from_first: setup.local_is_first,
         link: setup.link.clone(),
         options: setup.options,
-        capabilities: Vec::<Capability>::new(),
+        capabilities: capabilities(),
     };
     let hello = crate::wire::encode_message(&Message::Hello(Box::new(hello)));
     out.send(hello).await.map_err(|_| LinkError::Closed)?;
@@ -307,6 +313,7 @@ pub async fn initiate(connection: Connection, setup: Setup) -> Result<Session, L
         link: setup.link,
         dials: true,
         is_first: setup.local_is_first,
+        pings: pings(&welcome.capabilities),
         filter,
         events: setup.events,
     };
@@ -416,7 +423,7 @@ impl Accepted {
         let Accepted { hello, frames, out, control_in, control, counters, tasks } = self;
         let root = replica.root.as_os_str().as_encoded_bytes().to_vec();
         let welcome =
-            Welcome { replica: replica.id(), nonce: nonce(), root, notices, capabilities: Vec::new() };
+            Welcome { replica: replica.id(), nonce: nonce(), root, notices, capabilities: capabilities() };
         let welcome = crate::wire::encode_message(&Message::Welcome(Box::new(welcome)));
         out.send(welcome).await.map_err(|_| LinkError::Closed)?;
         let filter = scan_filter(&hello.link)?;
@@ -427,6 +434,7 @@ impl Accepted {
             link: hello.link,
             dials: false,
             is_first: !hello.dials_from_first,
+            pings: pings(&hello.capabilities),
             filter,
             events,
         };
@@ -443,6 +451,8 @@ struct Ends {
     link: LinkOptions,
     dials: bool,
     is_first: bool,
+    /// Whether the peer says now and then that it is there.
+    pings: bool,
     filter: Filter,
     events: mpsc::UnboundedSender<Event>,
 }
@@ -472,7 +482,7 @@ fn spawn_writer(
 
 /// Starts the parts of a session.
 fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, LinkError> {
-    let Ends { replica, peer, peer_name, link, dials, is_first, filter, events } = ends;
+    let Ends { replica, peer, peer_name, link, dials, is_first, pings, filter, events } = ends;
     let Streams { frames, out, control_in, control, counters, mut tasks } = streams;
     let snapshot = replica.archive.read()?;
     let first_meeting = snapshot.position(peer)?.is_none();
@@ -570,10 +580,22 @@ fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, Li
     }
     tasks.spawn(offering(shared.clone(), offerer_commands, control_in.clone()));
     let retrying = tasks.spawn(retrying(shared.clone()));
+    let alive = tasks.spawn(alive(shared.clone(), counters.clone(), control_in.clone(), pings));
     let deciding = tasks.spawn(deciding(shared.clone(), shared.replica.decided()));
     let parts = Parts { to_receiver, to_pumps, commands: commands.clone(), control: control_in };
     tasks.spawn(reading(shared.clone(), frames, parts, allowance));
-    Ok(Session { shared, control, commands, counters, tasks, retrying, deciding, settle: 0, remote_root })
+    Ok(Session {
+        shared,
+        control,
+        commands,
+        counters,
+        tasks,
+        retrying,
+        deciding,
+        alive,
+        settle: 0,
+        remote_root,
+    })
 }
 
 /// Where the reader hands messages to.
@@ -586,6 +608,7 @@ struct Parts {
 
 /// Reads frames and hands them on, until the connection ends.
 async fn reading(shared: Arc<Shared>, mut frames: Frames, parts: Parts, mut allowance: Allowance) {
+    let counters = frames.counters();
     let ended = loop {
         match frames.next().await {
             Ok(Some(frame)) => {
@@ -595,7 +618,11 @@ async fn reading(shared: Arc<Shared>, mut frames: Frames, parts: Parts, mut allo
                 match dispatch(&shared, frame, &parts, &mut allowance) {
                     Ok(None) => {}
                     // A driver that is gone has ended the session.
-                    Ok(Some(control)) => drop(parts.control.send(control).await),
+                    Ok(Some(control)) => {
+                        counters.deaf.store(true, Ordering::Relaxed);
+                        drop(parts.control.send(control).await);
+                        counters.deaf.store(false, Ordering::Relaxed);
+                    }
                     Err(error) => break Err(error),
                 }
                 if last {
@@ -750,6 +777,45 @@ fn check_position(shared: &Shared, after: Option<Sequence>) -> Result<(), LinkEr
 
 fn rolled_back(replica: &Replica) -> LinkError {
     LinkError::RolledBack { root: replica.root.clone(), folder: replica.archive.folder().to_owned() }
+}
+
+/// What this end can do beyond the version of the protocol.
+fn capabilities() -> Vec<Capability> {
+    vec![Capability(PING.to_owned())]
+}
+
+/// Returns whether an end says now and then that it is there.
+fn pings(capabilities: &[Capability]) -> bool {
+    capabilities.iter().any(|capability| capability.0 == PING)
+}
+
+/// Says now and then that this end is there, and ends the session when nothing has come from the other for too long. Of a
+/// host that vanished without a word, ssh tells the end that dialled, and nobody the one that answers.
+async fn alive(shared: Arc<Shared>, counters: Arc<Counters>, control: mpsc::Sender<Control>, pings: bool) {
+    let patience = patience(counters.limit.load(Ordering::Relaxed));
+    let (mut heard, mut last) = (0, Instant::now());
+    while !pings || last.elapsed() < patience {
+        tokio::time::sleep(SIGN_OF_LIFE).await;
+        // Where others wait to be written, they are the sign.
+        let ping = crate::wire::encode_message(&Message::Ping);
+        if let Err(mpsc::error::TrySendError::Closed(_)) = shared.out.try_send(ping) {
+            return;
+        }
+        let now = counters.heard.load(Ordering::Relaxed);
+        // Whoever does not listen hears nothing.
+        if now != heard || counters.deaf.load(Ordering::Relaxed) {
+            (heard, last) = (now, Instant::now());
+        }
+    }
+    let why = format!("nothing has come from the other host for {} s", last.elapsed().as_secs());
+    shared.close();
+    let _ = control.send(Control::Ended(Err(LinkError::Broken(std::io::Error::other(why))))).await;
+}
+
+/// Returns how long the other end may be silent that sends so many bytes a second at the most (0: any): behind a large frame
+/// it has to wait until it may say something again.
+fn patience(limit: u64) -> Duration {
+    SILENCE + Duration::from_secs((MAX_FRAME as u64).checked_div(limit).unwrap_or(0))
 }
 
 /// Asks the peer, while both ends live, to offer again what failed here: a disk that was full may have room now, and a
@@ -1114,6 +1180,7 @@ impl Session {
         self.shared.close();
         self.retrying.abort();
         self.deciding.abort();
+        self.alive.abort();
         let Session { shared, mut tasks, commands, control, .. } = self;
         drop((shared, commands, control));
         // The reader waits for the peer, which closes its side when it has read the farewell.

@@ -8,10 +8,11 @@ use crate::wire::{Frame, MAX_FRAME, decode};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+use tokio_util::io::InspectReader;
 
 /// How many frames wait for the writer before the sending thread does.
 pub(super) const OUT_QUEUE: usize = 64;
@@ -25,6 +26,10 @@ const MEASURED: u64 = 512 << 10;
 pub(super) struct Counters {
     pub sent: AtomicU64,
     pub received: AtomicU64,
+    /// Bytes that came, also those of a frame that is not here as a whole yet.
+    pub heard: AtomicU64,
+    /// Nothing is read for now: what came before has to be dealt with first.
+    pub deaf: AtomicBool,
     /// Bytes a second that the connection carried when it was waited for; 0: not known.
     rate: AtomicU64,
     /// Bytes a second that may be sent; 0: any.
@@ -105,15 +110,28 @@ pub(super) async fn write(
     SinkExt::<Bytes>::close(&mut sink).await.map_err(LinkError::broken)
 }
 
+/// What counts bytes as they come.
+type Hears = Box<dyn FnMut(&[u8]) + Send>;
+
 /// Reads frames one by one.
 pub(super) struct Frames {
-    stream: FramedRead<Reader, LengthDelimitedCodec>,
+    stream: FramedRead<InspectReader<Reader, Hears>, LengthDelimitedCodec>,
     counters: Arc<Counters>,
 }
 
 impl Frames {
     pub(super) fn new(reader: Reader, counters: Arc<Counters>) -> Frames {
+        let heard = counters.clone();
+        let hears: Hears = Box::new(move |bytes| {
+            heard.heard.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        });
+        let reader = InspectReader::new(reader, hears);
         Frames { stream: FramedRead::with_capacity(reader, codec(), 256 << 10), counters }
+    }
+
+    /// Returns what counts here.
+    pub(super) fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
     }
 
     /// Returns the next frame as it came; `None` when the peer has closed its stream.

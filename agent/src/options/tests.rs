@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::path::Path;
 
 fn environment() -> Environment {
-    Environment { state_dir: Some("/state".into()), unison_dir: None, config: None, no_color: false }
+    Environment { state_dir: Some("/state".into()), ..Environment::default() }
 }
 
 fn settings(list: &[(&str, &str)]) -> Result<Vec<Setting>, OptionError> {

@@ -195,7 +195,8 @@ pub(super) fn plan_total(plan: &[Planned]) -> String {
     total
 }
 
-fn plural(n: u64, noun: &str) -> String {
+/// Says how many there are: `1 conflict`, `2 conflicts`.
+pub fn plural(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 

@@ -16,7 +16,7 @@ mod tests;
 pub use ask::{AskError, Decided, can_ask};
 pub use changelog::ChangeLog;
 pub use choose::Pick;
-pub use human::size;
+pub use human::{plural, size};
 pub use logfile::LogFile;
 pub use reporter::{Reporter, Style};
 

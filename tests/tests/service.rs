@@ -1,0 +1,154 @@
+//! What surrounds a daemon: the service manager that it tells how it stands, and users that have no say.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixDatagram, UnixStream},
+    },
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use rustix::{
+    process::{Signal, Uid},
+    thread::set_thread_res_uid,
+};
+use vfsync_tests::{Daemon, LIMIT, Pair, daemon::status};
+
+/// The socket of a service manager.
+struct Manager {
+    socket: UnixDatagram,
+    told: Vec<String>,
+}
+
+impl Manager {
+    fn at(path: &Path) -> Manager {
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        Manager { socket, told: Vec::new() }
+    }
+
+    /// Waits until it is told this, and returns all of that message.
+    #[track_caller]
+    fn hears(&mut self, line: &str) -> String {
+        loop {
+            let mut message = [0; 4096];
+            let n = self.socket.recv(&mut message);
+            let n = n.unwrap_or_else(|e| panic!("nothing of {line} ({e}):\n{}", self.told.join("\n")));
+            let message = String::from_utf8_lossy(&message[..n]).into_owned();
+            self.told.push(message.clone());
+            if message.lines().any(|told| told == line) {
+                return message;
+            }
+        }
+    }
+}
+
+#[test]
+fn the_service_manager_is_told_how_it_stands() {
+    let pair = Pair::local();
+    pair.first.file("f", "1");
+    let mut manager = Manager::at(&pair.home().path("notify"));
+    let config = pair.home().path("vfsync.toml");
+    pair.home().file("vfsync.toml", pair.block());
+    let daemon = pair
+        .vfsync()
+        .env("NOTIFY_SOCKET", pair.home().path("notify"))
+        .env("WATCHDOG_USEC", "1000000")
+        .args(["daemon".as_ref(), "--config".as_ref(), config.as_os_str()])
+        .start();
+    assert!(manager.hears("READY=1").contains("STATUS=1 block, 1 link"));
+    for _ in 0..3 {
+        manager.hears("WATCHDOG=1");
+    }
+    daemon.signal(Signal::HUP);
+    let reloading = manager.hears("RELOADING=1");
+    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    manager.hears("READY=1");
+    manager.hears("STATUS=links: 2 live");
+    // A bad configuration is no end of the service, and its status says so.
+    pair.home().file("vfsync.toml", "[[sync]\n");
+    daemon.signal(Signal::HUP);
+    manager.hears("RELOADING=1");
+    assert!(manager.hears("READY=1").contains("STATUS=the configuration was not taken: "));
+    daemon.signal(Signal::TERM);
+    manager.hears("STOPPING=1");
+    daemon.end().code(0);
+}
+
+#[test]
+fn a_daemon_without_anything_to_do_waits_for_it_and_says_so() {
+    let pair = Pair::local();
+    pair.first.file("f", "1");
+    let mut manager = Manager::at(&pair.home().path("notify"));
+    let config = pair.home().path("vfsync.toml");
+    pair.home().file("vfsync.toml", "# nothing yet\n");
+    let daemon = pair
+        .vfsync()
+        .env("NOTIFY_SOCKET", pair.home().path("notify"))
+        .env("WATCHDOG_USEC", "1000000")
+        .args(["daemon".as_ref(), "--config".as_ref(), config.as_os_str()])
+        .start();
+    assert!(manager.hears("READY=1").contains("STATUS=there is nothing to do: "));
+    manager.hears("WATCHDOG=1");
+    pair.home().file("vfsync.toml", "[[sync]\n");
+    daemon.signal(Signal::HUP);
+    manager.hears("RELOADING=1");
+    assert!(manager.hears("READY=1").contains("vfsync.toml:1:"));
+    pair.home().file("vfsync.toml", pair.block());
+    daemon.signal(Signal::HUP);
+    manager.hears("STATUS=links: 2 live");
+    assert_eq!(pair.second.text("f"), "1");
+    daemon.signal(Signal::TERM);
+    manager.hears("STOPPING=1");
+    daemon.end().code(0);
+}
+
+/// Returns what a socket answers a user to a request.
+fn answer(uid: u32, socket: &Path, request: &str) -> String {
+    let (socket, request) = (socket.to_owned(), request.to_owned());
+    // The kernel tells who it was that connected: this thread, which is somebody else from now on.
+    let asked = thread::spawn(move || {
+        let uid = Uid::from_raw(uid);
+        set_thread_res_uid(uid, uid, uid).expect("a thread can be another user (this test needs root)");
+        let mut stream = UnixStream::connect(&socket).expect("the socket can be reached");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        // It may answer before it has read.
+        let _ = stream.write_all(request.as_bytes());
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text);
+        text
+    });
+    asked.join().unwrap()
+}
+
+#[test]
+fn a_foreign_user_has_no_say_even_where_the_socket_is_open_to_all() {
+    let pair = Pair::local();
+    pair.first.file("f", "1");
+    let mut daemon = Daemon::of(&pair);
+    let folder = pair.near_state().join("control");
+    let socket = fs::read_dir(&folder).unwrap().flatten().next().expect("a socket").path();
+    const NOBODY: u32 = 65534;
+    let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    for above in folder.ancestors().take_while(|above| above.starts_with(pair.home().root())) {
+        open(above, 0o755);
+    }
+    open(&socket, 0o666);
+    for request in ["status", "conflicts", "pause", "resume"] {
+        let said = answer(NOBODY, &socket, &format!("{{\"command\":\"{request}\"}}\n"));
+        assert!(
+            said.contains("\"exit\":3") && said.contains("user 65534 has no say here"),
+            "{request}: {said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{request}: {said}");
+    }
+    assert!(answer(0, &socket, "{\"command\":\"status\"}\n").contains("\"event\":\"process\""));
+    assert!(status(&pair, "replica").iter().all(|replica| replica["state"] == "following"));
+    pair.first.file("f", "2");
+    daemon.carries(&pair.first, &pair.second);
+    daemon.stop().code(0);
+}
