@@ -440,6 +440,27 @@ fn a_host_with_a_daemon_serves_through_it() {
     far.stop().code(0);
 }
 
+/// The daemon there was asked for the root as it was written, and looked for it in its own working directory.
+#[test]
+fn a_root_below_the_home_there_is_served_through_the_daemon() {
+    let Hosts { pair, there } = Hosts::new();
+    let local = Tree::new(there.home().path("local"));
+    let root = |tree: &Tree| tree.root().display().to_string();
+    let mut far = Daemon::start(&there, &block(&root(&pair.second), &[&root(&local)]));
+    pair.second.file("f", "1");
+    far.carries(&pair.second, &local);
+    let home = std::env::home_dir().expect("who runs this has a home");
+    let up = "../".repeat(home.components().count() - 1);
+    let address = pair.second_root().replacen(&root(&pair.second), &(up + &root(&pair.second)[1..]), 1);
+    let config = Hosts::defaults(&pair, &there) + &block(&pair.first_root(), &[&address]);
+    let mut near = Daemon::start(&pair, &config);
+    near.carries(&pair.first, &local);
+    let answered = |link: &serde_json::Value| link["dials"] == false && link["peer"] == pair.first_root();
+    assert!(status(&there, "link").iter().any(answered), "it came through no daemon");
+    near.stop().code(0);
+    far.stop().code(0);
+}
+
 #[test]
 fn the_same_configuration_on_both_hosts_gives_one_link() {
     let Hosts { pair, there } = Hosts::new();

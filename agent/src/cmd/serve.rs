@@ -16,7 +16,7 @@ use crate::wire::{Hello, Start, Whereabouts};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::io::IsTerminal;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,7 +44,9 @@ pub async fn run(args: ServeArgs) -> Result<ExitStatus> {
     }
     let connection = stdio::connect("the end that dials").context("cannot use standard input and output")?;
     let ServeArgs { root, state_dir, client } = args;
-    serve(connection, Place { state_dir, pinned: root, client }).await?;
+    // Another process may be the one that looks at it.
+    let pinned = root.map(|root| std::path::absolute(&root).unwrap_or(root));
+    serve(connection, Place { state_dir, pinned, client }).await?;
     Ok(ExitStatus::InStep)
 }
 
@@ -58,6 +60,10 @@ const IN_USE: Duration = Duration::from_secs(10);
 pub async fn serve(connection: Connection, place: Place) -> Result<()> {
     let (connection, _) = greet_as_acceptor(connection).await?;
     let mut accepted = accept(connection).await?;
+    // A relative root is relative to the login's home, which is where sshd starts us; a process that keeps it is elsewhere.
+    if let Ok(absolute) = std::path::absolute(OsStr::from_bytes(&accepted.hello.root)) {
+        accepted.hello.root = absolute.into_os_string().into_vec();
+    }
     // The archive has one owner: where a process keeps the replica, the session is its.
     match keeper(&accepted.hello, &place).await {
         Ok(Some(keeper)) => return Ok(accepted.relay(keeper).await?),
@@ -90,12 +96,11 @@ pub async fn serve(connection: Connection, place: Place) -> Result<()> {
 /// Finds the process of this host that keeps the replica that is asked for.
 async fn keeper(hello: &Hello, place: &Place) -> std::io::Result<Option<Connection>> {
     let asked = Path::new(OsStr::from_bytes(&hello.root));
-    let asked = std::path::absolute(asked).unwrap_or_else(|_| asked.to_owned());
     let started = Instant::now();
     loop {
-        let keeper = client::keeper_of(place, &asked).await?;
+        let keeper = client::keeper_of(place, asked).await?;
         // One that wants it has it in a moment.
-        let waits = started.elapsed() < IN_USE && crate::replica::is_wanted(&asked, &place.state_dir);
+        let waits = started.elapsed() < IN_USE && crate::replica::is_wanted(asked, &place.state_dir);
         if keeper.is_some() || !waits {
             return Ok(keeper);
         }
@@ -106,8 +111,6 @@ async fn keeper(hello: &Hello, place: &Place) -> std::io::Result<Option<Connecti
 /// Opens the replica that was asked for.
 async fn open(hello: &Hello, place: &Place) -> Result<(Arc<Replica>, Vec<String>)> {
     let asked = Path::new(OsStr::from_bytes(&hello.root)).to_owned();
-    // A relative root is relative to the login's home, which is where sshd starts us.
-    let asked = std::path::absolute(&asked).unwrap_or(asked);
     if let Some(pinned) = &place.pinned {
         check_pinned(&asked, pinned)?;
     }

@@ -13,7 +13,7 @@ use crate::replica::Replica;
 use crate::replica::scan::ScanReport;
 use crate::transport::{Connection, greet_as_acceptor};
 use crate::wire::{Hello, Start};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -97,6 +97,7 @@ impl Site {
     async fn asked_for(&self, hello: &Hello, pinned: Option<&Path>) -> Result<(Arc<Kept>, Arc<Replica>)> {
         let asked = Path::new(OsStr::from_bytes(&hello.root)).to_owned();
         if let Some(pinned) = pinned {
+            // Says what is wrong with a root that is not there.
             serve::check_pinned(&asked, pinned)?;
         }
         // A configuration may name the host that it is on; who dials sees that it met itself.
@@ -106,6 +107,9 @@ impl Site {
         let Some(kept) = self.kept_at(&asked) else {
             bail!("the vfsync that runs on this host does not keep {}", asked.display());
         };
+        // What was found is what counts: somebody may have put a symbolic link in the way since it was asked for.
+        let allowed = Allowed::of(pinned)?;
+        allowed.check(&kept.root)?;
         if let (Stage::Halted { deletions, .. }, _) = kept.stage()
             && let Some(approved) = hello.options.confirm_deletes
             && kept.may_approve(hello.replica, deletions, approved)
@@ -126,11 +130,36 @@ impl Site {
                  xattrignore, xattrignorenot and acl in both configurations",
                 kept.root.display()
             ),
-            Some(replica) => Ok((kept, replica.clone())),
+            Some(replica) => {
+                allowed.check(&replica.dir.place()?)?;
+                Ok((kept, replica.clone()))
+            }
             None => match stage.why() {
                 Some(why) => bail!("{why}"),
                 None => bail!("{} is {} on the other host", kept.root.display(), stage.word()),
             },
+        }
+    }
+}
+
+/// Where roots may lie that are asked for.
+struct Allowed(Option<PathBuf>);
+
+impl Allowed {
+    /// Takes it from a pinned root, resolved once.
+    fn of(pinned: Option<&Path>) -> Result<Allowed> {
+        let resolve =
+            |path: &Path| path.canonicalize().with_context(|| format!("the root {}", path.display()));
+        Ok(Allowed(pinned.map(resolve).transpose()?))
+    }
+
+    /// Refuses a root that lies elsewhere. Its path is taken as it is: it is one without symbolic links.
+    fn check(&self, root: &Path) -> Result<()> {
+        match &self.0 {
+            Some(pinned) if !root.starts_with(pinned) => {
+                bail!("this end serves only {}, and {} was asked for", pinned.display(), root.display())
+            }
+            Some(_) | None => Ok(()),
         }
     }
 }
@@ -216,5 +245,30 @@ async fn gone(stages: &mut watch::Receiver<(Stage, SystemTime)>) -> (Option<Stri
     match stages.wait_for(|(stage, _)| stage.replica().is_none()).await {
         Ok(gone) => (gone.0.why().map(ToOwned::to_owned), gone.0.deletions()),
         Err(_) => (None, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The root was checked by the name that was asked for, and found by it a second time.
+    #[test]
+    fn a_pin_is_held_against_what_was_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().canonicalize().unwrap();
+        for name in ["pin/root", "pinned-not", "elsewhere"] {
+            std::fs::create_dir_all(home.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("pin", home.join("link")).unwrap();
+        for pin in ["pin", "link"] {
+            let allowed = Allowed::of(Some(&home.join(pin))).unwrap();
+            allowed.check(&home.join("pin")).unwrap();
+            allowed.check(&home.join("pin/root")).unwrap();
+            assert!(allowed.check(&home.join("elsewhere")).is_err());
+            assert!(allowed.check(&home.join("pinned-not")).is_err());
+        }
+        Allowed::of(None).unwrap().check(&home.join("elsewhere")).unwrap();
+        assert!(Allowed::of(Some(&home.join("nowhere"))).is_err());
     }
 }
