@@ -120,6 +120,26 @@ fn a_reload_brings_a_block_and_takes_one_away() {
     daemon.stop().code(0);
 }
 
+/// The link was taken for the same, and waited for ever for a replica that was kept no more.
+#[test]
+fn a_root_that_leads_elsewhere_is_kept_there_after_a_reload() {
+    let pair = Pair::over_ssh();
+    let home = pair.home();
+    let (one, two) = (Tree::new(home.path("one")), Tree::new(home.path("two")));
+    one.file("f", "1");
+    two.file("g", "2");
+    home.symlink("current", "one");
+    let config =
+        pair.defaults() + &block(&home.path("current").display().to_string(), &[&pair.second_root()]);
+    let mut daemon = Daemon::start(&pair, &config);
+    daemon.carries(&one, &pair.second);
+    home.symlink("new", "two").rename("new", "current");
+    daemon.reload(&config).says("read again");
+    daemon.carries(&two, &pair.second);
+    assert_eq!((one.names(), two.names()), (vec!["f".to_owned()], vec!["f".to_owned(), "g".to_owned()]));
+    daemon.stop().code(0);
+}
+
 #[test]
 fn a_bad_configuration_is_refused_with_its_place_and_changes_nothing() {
     let pair = Pair::over_ssh();

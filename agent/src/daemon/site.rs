@@ -86,9 +86,19 @@ struct KeptHere {
     task: JoinHandle<()>,
 }
 
+/// A link that is wanted.
+struct Wanted {
+    link: Link,
+    /// The roots of this host, as they were found: a symbolic link on the way can be turned at any moment.
+    roots: Vec<PathBuf>,
+    reporter: Arc<Reporter>,
+}
+
 /// A link that this end makes.
 struct LinkHere {
     link: Link,
+    /// The roots of this host that it was started with.
+    roots: Vec<PathBuf>,
     facts: Arc<LinkFacts>,
     orders: mpsc::UnboundedSender<Order>,
     reporter: Arc<Reporter>,
@@ -151,7 +161,9 @@ impl Site {
     /// Keeps these replicas and links from now on, and no others. Those that are the same as before go on undisturbed;
     /// returns when the others have stopped.
     pub async fn set(&self, wanted: Vec<(Link, Arc<Reporter>)>) {
-        let care = care_of(wanted.iter().map(|(link, _)| link));
+        let found = |(link, reporter): (Link, _)| Wanted { roots: link.roots(), link, reporter };
+        let wanted: Vec<Wanted> = wanted.into_iter().map(found).collect();
+        let care = care_of(&wanted);
         let stopping = self.stop_unwanted(&wanted, &care);
         for task in stopping {
             // One that takes too long is left behind; whoever wants its replica waits for it.
@@ -165,16 +177,17 @@ impl Site {
             });
         }
         let mut links = locked(&self.links);
-        for (link, reporter) in wanted {
-            if links.iter().any(|here| here.link == link) {
+        for wanted in wanted {
+            if links.iter().any(|here| here.link == wanted.link) {
                 continue;
             }
-            let Some(here) = replicas.get(&canonical(&link.root)) else { continue };
-            links.push(self.start(link, here.kept.clone(), reporter));
+            let Some(here) = wanted.roots.first().and_then(|root| replicas.get(root)) else { continue };
+            links.push(self.start(wanted, here.kept.clone()));
         }
     }
 
-    fn start(&self, link: Link, kept: Arc<Kept>, reporter: Arc<Reporter>) -> LinkHere {
+    fn start(&self, wanted: Wanted, kept: Arc<Kept>) -> LinkHere {
+        let Wanted { link, roots, reporter } = wanted;
         let facts =
             LinkFacts::new(link.block.clone(), kept.root.display().to_string(), link.peer.to_string(), true);
         let facts = Arc::new(facts);
@@ -187,15 +200,11 @@ impl Site {
             news: self.news.clone(),
             site: self.myself.clone(),
         };
-        LinkHere { link, facts, orders, reporter, task: tokio::spawn(dialled.run(ordered)) }
+        LinkHere { link, roots, facts, orders, reporter, task: tokio::spawn(dialled.run(ordered)) }
     }
 
     /// Stops what is wanted no longer, or otherwise. Returns the tasks that are ending.
-    fn stop_unwanted(
-        &self,
-        wanted: &[(Link, Arc<Reporter>)],
-        care: &BTreeMap<PathBuf, Care>,
-    ) -> Vec<JoinHandle<()>> {
+    fn stop_unwanted(&self, wanted: &[Wanted], care: &BTreeMap<PathBuf, Care>) -> Vec<JoinHandle<()>> {
         let mut replicas = locked(&self.replicas);
         let changed: Vec<PathBuf> = replicas
             .iter()
@@ -204,8 +213,8 @@ impl Site {
             .collect();
         let mut tasks = Vec::new();
         let stays = |here: &LinkHere| {
-            wanted.iter().any(|(link, _)| *link == here.link)
-                && !here.link.roots().iter().any(|root| changed.contains(root))
+            wanted.iter().any(|wanted| wanted.link == here.link && wanted.roots == here.roots)
+                && here.roots.iter().all(|root| replicas.contains_key(root) && !changed.contains(root))
         };
         for here in locked(&self.links).extract_if(.., |here| !stays(here)) {
             let _ = here.orders.send(Order::Close);
@@ -302,17 +311,17 @@ impl Site {
 }
 
 /// Returns how each root has to be kept for these links. A scan leaves out only what every link of a root leaves out.
-fn care_of<'l>(links: impl Iterator<Item = &'l Link>) -> BTreeMap<PathBuf, Care> {
+fn care_of(wanted: &[Wanted]) -> BTreeMap<PathBuf, Care> {
     let mut all: BTreeMap<PathBuf, Care> = BTreeMap::new();
-    for link in links {
-        for root in link.roots() {
+    for Wanted { link, roots, .. } in wanted {
+        for root in roots {
             let ignore = (link.options.ignore.clone(), link.options.ignorenot.clone());
-            match all.get_mut(&root) {
+            match all.get_mut(root) {
                 Some(care) if care.ignore != ignore => care.ignore = (Vec::new(), Vec::new()),
                 Some(_) => {}
                 None => {
                     let (state_dir, options) = (link.state_dir.clone(), link.replica.clone());
-                    all.insert(root, Care { state_dir, options, ignore });
+                    all.insert(root.clone(), Care { state_dir, options, ignore });
                 }
             }
         }
