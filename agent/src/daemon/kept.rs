@@ -3,6 +3,7 @@
 
 use super::News;
 use super::hub::Hub;
+use super::said::Said;
 use crate::archive::ArchiveError;
 use crate::core::filter::Filter;
 use crate::core::version::ReplicaId;
@@ -192,7 +193,9 @@ impl Kept {
             paused: AtomicBool::new(false),
             shown: std::sync::Mutex::default(),
         });
-        let task = tokio::spawn(Keeper { kept: kept.clone(), orders: ordered, tell }.run(approved));
+        let task = tokio::spawn(
+            Keeper { kept: kept.clone(), orders: ordered, tell, said: Said::default() }.run(approved),
+        );
         (kept, task)
     }
 
@@ -265,6 +268,7 @@ struct Keeper {
     kept: Arc<Kept>,
     orders: mpsc::UnboundedReceiver<Order>,
     tell: mpsc::UnboundedSender<News>,
+    said: Said,
 }
 
 impl Keeper {
@@ -431,8 +435,9 @@ impl Keeper {
     }
 
     /// Says what following found that a person should know.
-    fn say(&self, happened: Followed) {
-        let root = self.kept.root.display();
+    fn say(&mut self, happened: Followed) {
+        let kept = self.kept.clone();
+        let root = kept.root.display();
         match happened {
             Followed::CaptureLost(why) => {
                 self.tell(News::Warning(format!(
@@ -446,7 +451,8 @@ impl Keeper {
                         "{root}: looked at everything, because {why}: {changed} changed"
                     )));
                 }
-                for problem in problems {
+                let stands = |path: &_| kept.facts.stands(path);
+                for problem in self.said.anew(&problems, stands, std::time::Instant::now()) {
                     self.tell(News::Note(format!("{}: {}", problem.path, problem.why)));
                 }
             }

@@ -22,6 +22,7 @@ pub mod hub;
 pub mod kept;
 pub mod metrics;
 mod resolve;
+mod said;
 mod site;
 pub mod status;
 

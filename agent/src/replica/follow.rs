@@ -91,6 +91,11 @@ impl Facts {
         self.problems_mut().values().cloned().collect()
     }
 
+    /// Returns whether the last look at a path could not deal with it, and that is kept in mind.
+    pub fn stands(&self, path: &RelPath) -> bool {
+        self.problems_mut().contains_key(path)
+    }
+
     /// Takes the problems of a look at everything.
     pub fn looked_at_everything(&self, report: &ScanReport) {
         self.problems_mut().clear();
