@@ -370,6 +370,52 @@ fn the_control_socket_is_for_its_owner() {
     assert!(!socket.exists());
 }
 
+/// Sessions took the places of questions, for as long as they lasted.
+#[test]
+fn sessions_leave_room_for_questions() {
+    let pair = Pair::local();
+    pair.first.file("f", "1");
+    let daemon = Daemon::of(&pair);
+    let folder = pair.near_state().join("control");
+    let socket = fs::read_dir(folder).unwrap().flatten().next().expect("a socket").path();
+    let request = format!(
+        "{{\"command\":\"serve\",\"protocol\":{},\"root\":{:?},\"pinned\":null}}\n",
+        vfsync::transport::PROTOCOL_VERSION,
+        pair.first_root().as_bytes()
+    );
+    let session = |_| {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.set_read_timeout(Some(vfsync_tests::LIMIT / 4)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut first = [0];
+        stream.read_exact(&mut first).expect("the session is taken");
+        stream
+    };
+    let sessions: Vec<UnixStream> = (0..70).map(session).collect();
+    ask(&pair, &["status"]).code(0);
+    drop(sessions);
+    daemon.stop().code(0);
+}
+
+/// A `live` of other roots that somebody had stopped made every `serve` refuse, and every question wait for ever.
+#[test]
+fn a_process_that_is_stopped_holds_up_no_other() {
+    let Hosts { pair, there } = Hosts::new();
+    let apart = [Tree::new(there.home().path("a")), Tree::new(there.home().path("b"))];
+    apart[0].file("f", "1");
+    let live = there.vfsync().arg("live").args([apart[0].root(), apart[1].root()]).start();
+    wait_for("its socket", || (!status(&there, "process").is_empty()).then_some(()));
+    live.signal(rustix::process::Signal::STOP);
+    pair.first.file("g", "2");
+    let config = Hosts::defaults(&pair, &there) + &pair.block();
+    let mut near = Daemon::start(&pair, &config);
+    near.carries(&pair.first, &pair.second);
+    ask(&there, &["status"]).code(3).says(&format!("process {} does not answer", live.pid()));
+    live.signal(rustix::process::Signal::CONT);
+    ask(&there, &["status"]).code(0);
+    near.stop().code(0);
+}
+
 over_both_links! {
     fn cron_makes_a_pass_over_every_block_and_is_quiet(pair) {
         pair.first.file("f", "1");

@@ -13,6 +13,11 @@ use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 use tokio::net::UnixStream;
 
+/// How long a process may take to begin its answer; what is asked to wait may take longer by that.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long one may take that has a folder's conflicts to end.
+const RESOLVING: Duration = Duration::from_secs(600);
+
 /// Asks every process with this state directory, and shows what they answer.
 pub async fn run(args: AskArgs) -> Result<ExitStatus> {
     let mut asked = 0;
@@ -31,6 +36,12 @@ pub async fn run(args: AskArgs) -> Result<ExitStatus> {
             {
                 continue;
             }
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                asked += 1;
+                worst = 3;
+                unanswered(*pid);
+                continue;
+            }
             Err(e) => {
                 return Err(e)
                     .with_context(|| format!("cannot talk to process {pid}, at {}", path.display()));
@@ -39,6 +50,11 @@ pub async fn run(args: AskArgs) -> Result<ExitStatus> {
         asked += 1;
         let ending =
             shown(stream, &args.request, args.json).await.with_context(|| format!("process {pid}"))?;
+        let Some(ending) = ending else {
+            worst = 3;
+            unanswered(*pid);
+            continue;
+        };
         match ending {
             // Another process may be the one that is meant.
             Ending { exit: 3, say: Some(say) } if processes.len() > 1 => found_nothing.push(say),
@@ -70,8 +86,28 @@ pub async fn run(args: AskArgs) -> Result<ExitStatus> {
     })
 }
 
-/// Asks one process and shows its answer.
-async fn shown(stream: UnixStream, request: &Request, json: bool) -> Result<Ending> {
+/// Says that a process does not answer.
+fn unanswered(pid: u32) {
+    eprintln!(
+        "vfsync: process {pid} does not answer: is it stopped (Ctrl-Z)? `kill -CONT {pid}` lets it go on"
+    );
+}
+
+/// Returns how long a process may take to begin its answer.
+fn patience(request: &Request) -> Duration {
+    match request {
+        Request::Flush { milliseconds, .. } => PATIENCE.saturating_add(Duration::from_millis(*milliseconds)),
+        Request::Resolve { .. } => RESOLVING,
+        Request::Status
+        | Request::Conflicts
+        | Request::Pause { .. }
+        | Request::Resume { .. }
+        | Request::Serve { .. } => PATIENCE,
+    }
+}
+
+/// Asks one process and shows its answer. `None`: it does not answer.
+async fn shown(stream: UnixStream, request: &Request, json: bool) -> Result<Option<Ending>> {
     let show = |line: &[u8], value: serde_json::Value| {
         let shown = if json { String::from_utf8_lossy(line).into_owned() } else { for_people(&value)? };
         let mut out = std::io::stdout();
@@ -82,7 +118,7 @@ async fn shown(stream: UnixStream, request: &Request, json: bool) -> Result<Endi
             Err(e) => Err(e.into()),
         }
     };
-    ask(stream, request, show).await
+    ask(stream, request, patience(request), show).await
 }
 
 /// Returns a line of an answer as people read it.

@@ -150,12 +150,15 @@ async fn lines_of(path: &Path) -> Result<Option<Told>, String> {
         Err(e) => return Err(format!("{}: {e}", path.display())),
     };
     let mut lines: Vec<Line> = Vec::new();
-    let said = ask(stream, &Request::Status, |_, value| {
+    let said = ask(stream, &Request::Status, PATIENCE, |_, value| {
         // A line of another version says something that is not shown here.
         lines.extend(serde_json::from_value(value));
         Ok(ControlFlow::Continue(()))
     });
     let ending = said.await.map_err(|e| e.to_string())?;
+    let Some(ending) = ending else {
+        return Err(format!("{} does not answer: is it stopped?", path.display()));
+    };
     if ending.exit != 0 {
         return Err(ending.say.unwrap_or_default());
     }
@@ -167,7 +170,7 @@ async fn lines_of(path: &Path) -> Result<Option<Told>, String> {
 async fn conflicts_of(path: &Path) -> Vec<ConflictLine> {
     let mut conflicts = Vec::new();
     let Ok(stream) = connect(path) else { return conflicts };
-    let asked = ask(stream, &Request::Conflicts, |_, value| {
+    let asked = ask(stream, &Request::Conflicts, PATIENCE, |_, value| {
         conflicts.extend(serde_json::from_value(value));
         let enough = conflicts.len() >= model::SHOWN;
         Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })

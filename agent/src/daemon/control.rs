@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -35,6 +35,8 @@ const LONGEST: u64 = 64 << 10;
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// So many connections are served at once.
 const MOST: usize = 64;
+/// And so many sessions, which last.
+const MOST_SESSIONS: usize = 256;
 
 /// What is asked of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,7 +128,7 @@ impl Control {
             Ok(()) | Err(_) => std::fs::set_permissions(&folder, Permissions::from_mode(0o700))?,
         }
         for (_, path) in sockets(state) {
-            if connect(&path).is_err() {
+            if connect(&path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
                 let _ = std::fs::remove_file(&path);
             }
         }
@@ -142,16 +144,16 @@ impl Control {
 /// Takes connections until it is aborted.
 async fn take(listener: UnixListener, site: Arc<Site>) {
     let room = Arc::new(Semaphore::new(MOST));
+    let sessions = Arc::new(Semaphore::new(MOST_SESSIONS));
     loop {
         let Ok(place) = room.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let site = site.clone();
+                let (site, sessions) = (site.clone(), sessions.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = answer(stream, &site).await {
+                    if let Err(error) = answer(stream, &site, place, sessions).await {
                         tracing::debug!(%error, "a connection to the control socket has ended");
                     }
-                    drop(place);
                 });
             }
             Err(error) => {
@@ -167,7 +169,13 @@ fn may(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
 
-async fn answer(stream: UnixStream, site: &Arc<Site>) -> io::Result<()> {
+/// Answers one connection, which has a place until it carries a session.
+async fn answer(
+    stream: UnixStream,
+    site: &Arc<Site>,
+    place: OwnedSemaphorePermit,
+    sessions: Arc<Semaphore>,
+) -> io::Result<()> {
     let uid = stream.peer_cred()?.uid();
     let (reader, mut writer) = stream.into_split();
     if !may(uid) {
@@ -229,9 +237,20 @@ async fn answer(stream: UnixStream, site: &Arc<Site>) -> io::Result<()> {
                 );
                 return write(&mut writer, &Ending { exit: 3, say: Some(say) }).await;
             }
+            let Ok(_session) = sessions.try_acquire_owned() else {
+                let say = format!(
+                    "the vfsync that keeps the replicas of this host (process {}) has {MOST_SESSIONS} sessions already",
+                    std::process::id()
+                );
+                return write(&mut writer, &Ending { exit: 3, say: Some(say) }).await;
+            };
             write(&mut writer, &Ending::well()).await?;
+            // Sessions last, and questions have to be answered beside them.
+            drop(place);
             let connection = Connection::new(Box::new(reader), Box::new(writer), "the end that dials");
-            let accepted = accept(connection).await.map_err(io::Error::other)?;
+            let accepted =
+                timeout(PATIENCE, accept(connection)).await.map_err(|_| io::ErrorKind::TimedOut)?;
+            let accepted = accepted.map_err(io::Error::other)?;
             let pinned = pinned.map(|pinned| PathBuf::from(OsString::from_vec(pinned)));
             return site.answer_to(accepted, pinned, client).await.map_err(io::Error::other);
         }
