@@ -253,7 +253,8 @@ mod tests {
         assert!(max_delete(b"101%").is_err() && max_delete(b"-1").is_err() && max_delete(b"%").is_err());
         assert_eq!(repeat(b"5"), Ok(Repeat::Every(Duration::from_secs(5))));
         assert_eq!(repeat(b""), Ok(Repeat::Once));
-        assert!(repeat(b"watch+5").unwrap_err().contains("live"));
+        assert_eq!(repeat(b"watch"), Ok(Repeat::Watch));
+        assert!(repeat(b"watch+5").unwrap_err().contains("alone"));
         assert!(repeat(b"-5").is_err());
         assert_eq!(
             words(br"-C  -i a\ b '-x y'"),
