@@ -4,12 +4,15 @@ use std::{ffi::OsString, net::TcpListener, path::PathBuf, sync::Arc, time::Durat
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use vfsync::transport::{
-    Exit, SshLink, SshOptions, SshTarget, TransportError, dial, error::ConnectFailure, greet_as_initiator,
+    Exit, PROTOCOL_VERSION, SshLink, SshOptions, SshTarget, TransportError, dial, error::ConnectFailure,
+    greet_as_initiator,
 };
 use vfsync_tests::{sshd::TestSshd, wait_for};
 
-/// What a vfsync of this protocol says first.
-const GREETING: &str = r"printf '\0vfsync\n\0\002\0\001\0040.0x'";
+/// Returns the command that says first what a vfsync of this protocol does.
+fn greeting() -> String {
+    format!(r"printf '\0vfsync\n\0\{0:03o}\0\001\0040.0x'", PROTOCOL_VERSION)
+}
 
 fn target(sshd: &TestSshd) -> SshTarget {
     SshTarget { user: None, host: "127.0.0.1".to_owned(), port: Some(sshd.port()) }
@@ -37,7 +40,7 @@ async fn link_to(shell: &str) -> (Arc<TestSshd>, SshLink) {
 
 #[tokio::test]
 async fn bytes_go_both_ways_and_the_end_is_told() {
-    let (_sshd, link) = link_to(&format!("{GREETING}; cat; echo the last words >&2; exit 7")).await;
+    let (_sshd, link) = link_to(&format!("{}; cat; echo the last words >&2; exit 7", greeting())).await;
     let connection = link.open_channel(&[]).await.unwrap();
     let (mut connection, greeting) = greet_as_initiator(connection).await.unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(greeting.theirs.program, "0.0x");
