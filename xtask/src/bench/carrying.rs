@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 
 use super::{
-    figures::{at_most, cell, complete, measure},
+    figures::{at_a_whole_second, at_most, cell, complete, measure},
     following::{Follower, await_arrival, until_equal},
     grow,
     stage::{Contestant, Stage, timed},
@@ -42,6 +42,7 @@ pub fn delta(folder: &Path, binary: &Path, scale: f64) -> Result<Vec<Row>> {
     let stage = Stage::with_road(folder, binary, Duration::ZERO)?;
     let large = stage.tree().join("large");
     fill(&large, (LARGE * scale) as u64)?;
+    at_a_whole_second(&large).context("cannot set a time")?;
     for contestant in [Vfsync, Unison, Rsync] {
         say(format_args!("bench: delta, {}: the whole file first", contestant.name()));
         stage.empty_replica(contestant)?;
@@ -52,6 +53,7 @@ pub fn delta(folder: &Path, binary: &Path, scale: f64) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (name, change) in changes {
         change(&large).with_context(|| format!("cannot change {}", large.display()))?;
+        at_a_whole_second(&large).context("cannot set a time")?;
         let (mut sent, mut took) = (Vec::new(), Vec::new());
         for contestant in [Vfsync, Unison, Rsync] {
             say(format_args!("bench: delta, {name}, {}", contestant.name()));
