@@ -142,3 +142,15 @@ async fn zeros_without_end_end_with_the_session() {
         tokio::task::yield_now().await;
     }
 }
+
+/// Each is kept until the offerer looks, and that waits while the far end gives it no room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_far_end_that_says_where_it_stands_without_end_is_cut_off() {
+    let mut world = world().await;
+    world.session.start(Start::Pass).await.unwrap();
+    for _ in 0..200 {
+        world.says(Message::Position { after: None, empty: false }).await;
+    }
+    let (why, _tree, _home) = world.ends().await;
+    assert!(matches!(why, LinkError::Protocol(_)), "{why}");
+}

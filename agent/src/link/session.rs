@@ -43,6 +43,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const RETRY_AT_LEAST: Duration = Duration::from_secs(300);
 /// So many messages for the driver wait at most: while it scans, or asks a person, the peer has to wait with more.
 const CONTROL_QUEUE: usize = 16;
+/// So often the peer may say where it stands in one session: far more often than it has to.
+const POSITIONS: u32 = 100;
 /// So many bytes of paths the peer may ask for resolutions of at once.
 const RESOLVED_BYTES: usize = 16 << 20;
 /// How often both ends may stir each other up before a pass is given up. Every resolution takes one.
@@ -732,7 +734,14 @@ fn dispatch(
                 parts.to_pumps.ask(shared, want).map_err(LinkError::Protocol)?;
             }
         }
-        Message::Position { after, empty } => to_offerer(Command::Begin { after, empty }),
+        Message::Position { after, empty } => {
+            // Once for each start. Each waits in the offerer's queue, which is not read while a batch waits for room.
+            allowance.positions += 1;
+            if allowance.positions > POSITIONS {
+                return Err(LinkError::Protocol("it says over and over where it stands"));
+            }
+            to_offerer(Command::Begin { after, empty });
+        }
         Message::Again(paths) => {
             shared.idle.offering.store(true, Ordering::SeqCst);
             shared.again.ask(paths);

@@ -170,6 +170,8 @@ pub(super) struct Allowance {
     pub offers: u64,
     /// Bytes of content that came.
     pub data: u64,
+    /// How often it has said where it stands.
+    pub positions: u32,
     /// What was given back of each.
     pub given_offers: Arc<AtomicU64>,
     pub given_data: Arc<AtomicU64>,

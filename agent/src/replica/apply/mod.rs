@@ -1,9 +1,8 @@
 //! Applying turns offers of a peer into changes of the tree and of the archive, a chunk at a time:
 //!
 //! 1. hold the paths, decide about each ([`decide`], [`group`]);
-//! 2. make directories, prepare files out of sight (also from what is here already, [`copy`]), wait until their bytes are
-//!    on the disk;
-//! 3. note in the archive what is about to be done (intents);
+//! 2. make directories, prepare files out of sight (also from what is here already, [`copy`]);
+//! 3. wait until their bytes are on the disk, and so is the note in the archive of what is about to be done (intents);
 //! 4. publish: each step a compare-and-swap ([`crate::replica::commit`]);
 //! 5. wait until the names are on the disk, write the records, release the paths.
 //!
