@@ -105,6 +105,15 @@ pub struct Settings {
 }
 const _: () = assert!(size_of::<Settings>() == 48);
 
+/// How many programs can be attached at once, each with scratch memory of its own where they can interleave.
+pub const SLOTS: u32 = 18;
+
+/// The first of the scratch records behind those, which programs share that can interrupt themselves.
+pub const CLAIMED_FIRST: u32 = SLOTS;
+
+/// How many of these a CPU has. What more runs than these at a time put together at once is lost, and counted.
+pub const CLAIMED: u32 = 8;
+
 /// How many system calls the table covers.
 pub const CALLS: usize = 512;
 

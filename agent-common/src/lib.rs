@@ -9,14 +9,18 @@ mod globals;
 mod maps;
 pub mod record;
 
-pub use globals::{CALLS, Call, Class, MISSING, Offsets, Settings};
+pub use globals::{CALLS, CLAIMED, CLAIMED_FIRST, Call, Class, MISSING, Offsets, SLOTS, Settings};
 pub use maps::{
     CACHE_OUTSIDE, CacheKey, CacheValue, Control, Losses, RootKey, State, TOUCH_INSIDE, TOUCHES, Touch,
     Touched,
 };
 
 /// The version of everything in this crate. An object and an agent with different numbers do not work together.
-pub const ABI: u8 = 2;
+pub const ABI: u8 = 3;
+
+/// The name of an extended attribute that no file can have, for want of such a namespace, with its NUL. Who tries to
+/// remove it waits for the changes of the file's attributes that are under way.
+pub const WAIT_ATTRIBUTE: &[u8; 12] = b"vfsync.wait\0";
 
 /// Implements `aya::Pod` for a `#[repr(C)]` type.
 macro_rules! pod {

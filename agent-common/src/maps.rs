@@ -58,8 +58,10 @@ pub const CACHE_OUTSIDE: u32 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Losses {
-    /// The ring buffer was full.
+    /// The ring buffer was full; which watched directory the record was about stands in a map of its own.
     pub ring: u64,
+    /// The ring buffer was full, and it is not known which watched directory the record was about.
+    pub nowhere: u64,
     /// No scratch memory.
     pub scratch: u64,
     /// A path could not be followed.
@@ -69,7 +71,7 @@ pub struct Losses {
     /// When the last one was lost, in nanoseconds.
     pub at: u64,
 }
-const _: () = assert!(size_of::<Losses>() == 40);
+const _: () = assert!(size_of::<Losses>() == 48);
 
 /// What the agent tells the programs while they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -97,7 +99,7 @@ pub struct State {
     /// What was lost.
     pub lost: Losses,
 }
-const _: () = assert!(size_of::<State>() == 64);
+const _: () = assert!(size_of::<State>() == 72);
 
 /// How many inodes a task's system call may touch before the rest is reported at once.
 pub const TOUCHES: usize = 4;

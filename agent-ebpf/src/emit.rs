@@ -5,7 +5,7 @@ use crate::{
     kernel::{Dentry, Facts, File, Inode, Superblock},
     maps::{CACHE, COALESCED, EVENTS, ROOTS, SUPERBLOCKS, control, settings, state},
     messages::{say_barrier, say_coalesced, say_learnt, say_no_path},
-    ring::{Loss, begin, fill, lose, scratch, send},
+    ring::{Loss, begin, claim, fill, lose, release, scratch, send},
     walk::{Gate, walk},
 };
 use aya_ebpf::{
@@ -85,7 +85,11 @@ pub fn barrier(slot: u32, file: File, inode: Inode) -> bool {
         return false;
     }
     let (Some(state), Some(number)) = (state(), file.position()) else { return true };
-    let Some(record) = begin(slot, Op::Barrier as u8, 0, &Facts::NONE, dev) else { return true };
+    let Some(slot) = claim(slot) else { return true };
+    let Some(record) = begin(slot, Op::Barrier as u8, 0, &Facts::NONE, dev) else {
+        release(slot);
+        return true;
+    };
     // SAFETY: the map's element and the scratch record are live; the agent writes its cookie from one thread at a
     // time.
     unsafe {
@@ -98,6 +102,7 @@ pub fn barrier(slot: u32, file: File, inode: Inode) -> bool {
     }
     say_barrier(number);
     send(record, true);
+    release(slot);
     true
 }
 
@@ -195,9 +200,17 @@ pub fn renamed(slot: u32, old: Dentry, new: Dentry, flags: u16) {
     // Before the walks and the record: what is cached under the old path must not be believed by a write that comes
     // after it.
     namespace_changed();
-    let Some(record) = begin(slot, Op::Rename as u8, flags, &facts, gate.dev) else { return };
-    let from = walk(&gate, old, scratch(slot), 0);
-    let to = walk(&gate, new, scratch(slot), from.len as usize);
+    let Some(slot) = claim(slot) else { return };
+    rename_in(slot, &gate, old, new, &facts, flags);
+    release(slot);
+}
+
+/// As [`renamed`], in scratch memory that is ours.
+#[inline(always)]
+fn rename_in(slot: u32, gate: &Gate, old: Dentry, new: Dentry, facts: &Facts, flags: u16) {
+    let Some(record) = begin(slot, Op::Rename as u8, flags, facts, gate.dev) else { return };
+    let from = walk(gate, old, scratch(slot), 0);
+    let to = walk(gate, new, scratch(slot), from.len as usize);
     if from.root == ROOT_OUTSIDE && to.root == ROOT_OUTSIDE {
         return;
     }
@@ -226,6 +239,15 @@ pub enum Sent {
 /// Walks, fills and sends a record with one path.
 #[inline(always)]
 pub fn one(slot: u32, gate: &Gate, op: Op, dentry: Dentry, facts: &Facts, flags: u16) -> Sent {
+    let Some(slot) = claim(slot) else { return Sent::No };
+    let sent = one_in(slot, gate, op, dentry, facts, flags);
+    release(slot);
+    sent
+}
+
+/// As [`one`], in scratch memory that is ours.
+#[inline(always)]
+fn one_in(slot: u32, gate: &Gate, op: Op, dentry: Dentry, facts: &Facts, flags: u16) -> Sent {
     let Some(record) = begin(slot, op as u8, flags, facts, gate.dev) else { return Sent::No };
     let path = walk(gate, dentry, scratch(slot), 0);
     // A file with several names may have one of them inside, whichever it was reached by. That matters for what the

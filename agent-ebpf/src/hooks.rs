@@ -6,7 +6,10 @@ use crate::{
     kernel::{Dentry, File, read},
     maps::offset,
 };
-use vfsync_common::record::{Op, flag};
+use vfsync_common::{
+    WAIT_ATTRIBUTE,
+    record::{Op, flag},
+};
 
 const MAY_WRITE: u64 = 2;
 const ATTR_SIZE: u32 = 8;
@@ -141,10 +144,18 @@ pub fn rename(slot: u32, old: u64, new: u64, flags: u64) {
     renamed(slot, Dentry(old), Dentry(new), exchange);
 }
 
+/// A rename as the LSM hook `inode_rename` has it, `(struct inode *old_dir, struct dentry *old_dentry, struct inode
+/// *new_dir, struct dentry *new_dentry)`, since before 5.10: an exchange comes as two of them, one each way.
+#[inline(always)]
+pub fn plain_rename(slot: u32, old: u64, new: u64) {
+    renamed(slot, Dentry(old), Dentry(new), 0);
+}
+
 /// Truncation (also by `O_TRUNC`), mode, owner, times.
 ///
 /// Until 5.11 `int notify_change(struct dentry *dentry, struct iattr *attr, struct inode **delegated_inode)`; then
-/// with a leading `struct user_namespace *`, from 6.3 on `struct mnt_idmap *`.
+/// with a leading `struct user_namespace *`, from 6.3 on `struct mnt_idmap *`. The LSM hook `inode_setattr(struct dentry
+/// *dentry, struct iattr *attr)`, which it calls, has a leading `struct mnt_idmap *` since 6.9.
 #[inline(always)]
 pub fn notify_change(slot: u32, dentry: u64, attributes: u64) {
     let Some(valid) = read::<u32>(attributes, offset!(iattr_valid)) else { return };
@@ -153,11 +164,21 @@ pub fn notify_change(slot: u32, dentry: u64, attributes: u64) {
 }
 
 /// Extended attributes and ACLs: the dentry is the first argument, or the second behind an idmap, of
-/// `__vfs_setxattr_noperm` and `__vfs_removexattr_locked` (since before 5.10), `security_inode_set_acl` and
-/// `security_inode_remove_acl` (since 6.2, when ACLs left the former).
+/// `__vfs_setxattr_noperm` (since before 5.10), `security_inode_set_acl` and `security_inode_remove_acl` (since 6.2, when
+/// ACLs left it and [`removexattr`]).
 #[inline(always)]
 pub fn xattr(slot: u32, dentry: u64) {
     attributed(slot, Op::Xattr, dentry);
+}
+
+/// `int __vfs_removexattr_locked(struct dentry *dentry, const char *name, struct inode **delegated_inode)`, since before
+/// 5.10; with an idmap before the others since 5.12. Agents that wait for a file's lock by a name that no attribute can
+/// have would otherwise set each other off.
+#[inline(always)]
+pub fn removexattr(slot: u32, dentry: u64, name: u64) {
+    if read::<[u8; WAIT_ATTRIBUTE.len()]>(name, 0) != Some(*WAIT_ATTRIBUTE) {
+        attributed(slot, Op::Xattr, dentry);
+    }
 }
 
 /// `chattr`: `int vfs_fileattr_set(struct user_namespace *, struct dentry *dentry, struct fileattr *fa)`, since 5.13.

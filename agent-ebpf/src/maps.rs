@@ -68,6 +68,15 @@ pub static COALESCED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static SCRATCH: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
 
+/// When a record about a watched directory was last lost because the ring was full, in nanoseconds, by slot.
+#[map]
+pub static LOST: HashMap<u32, u64> = HashMap::with_max_entries(4096, 0);
+
+/// Which scratch records are in use by programs that share them, by CPU and number: see [`crate::ring::claim`]. The
+/// agent sets the size.
+#[map]
+pub static CLAIMS: HashMap<u32, u32> = HashMap::with_max_entries(1, 0);
+
 /// A record being put together.
 #[repr(C)]
 pub struct Record {

@@ -3,28 +3,30 @@
 
 use crate::{
     kernel::Facts,
-    maps::{EVENTS, Record, SCRATCH, settings, state},
+    maps::{CLAIMS, EVENTS, LOST, Record, SCRATCH, settings, state},
     messages::{say_no_scratch, say_ring_full, say_sent},
     walk::Walked,
 };
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{
-        bpf_get_current_pid_tgid, bpf_ktime_get_ns,
+        bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns,
         generated::{bpf_get_current_comm, bpf_ringbuf_output},
     },
 };
 use core::hint::black_box;
 use vfsync_common::{
-    ABI,
-    record::{Header, RECORD_BYTES, ROOT_OUTSIDE, flag},
+    ABI, CLAIMED, CLAIMED_FIRST,
+    record::{Header, RECORD_BYTES, ROOT_OUTSIDE, ROOT_UNKNOWN, flag},
 };
 
 /// Why a record did not get out.
 #[derive(Clone, Copy)]
 pub enum Loss {
-    /// The ring was full.
+    /// The ring was full; who is concerned stands in [`LOST`].
     Ring,
+    /// The ring was full, and who is concerned is not known.
+    Nowhere,
     /// No scratch memory.
     Scratch,
     /// A path could not be followed.
@@ -43,12 +45,47 @@ pub fn lose(cause: Loss) {
         let lost = &raw mut (*state).lost;
         let counter = match cause {
             Loss::Ring => &raw mut (*lost).ring,
+            Loss::Nowhere => &raw mut (*lost).nowhere,
             Loss::Scratch => &raw mut (*lost).scratch,
             Loss::Walk => &raw mut (*lost).walk,
             Loss::Tasks => &raw mut (*lost).tasks,
         };
         counter.write_volatile(counter.read_volatile() + 1);
         (&raw mut (*lost).at).write_volatile(bpf_ktime_get_ns());
+    }
+}
+
+/// The slot of a program that another run of itself may interrupt on the same CPU, because nothing keeps the kernel from
+/// preempting it: it claims scratch memory for the time in which it puts a record together.
+pub const SHARED: u32 = u32::MAX;
+
+/// Returns the slot whose scratch record is this run's until [`release`]; counts a loss if there is none left.
+#[inline(always)]
+pub fn claim(slot: u32) -> Option<u32> {
+    if slot != SHARED {
+        return Some(slot);
+    }
+    // A program stays on its CPU. Of two runs that want one element, one finds it taken: adding is atomic.
+    // SAFETY: always sound to call.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    for n in 0..CLAIMED {
+        if CLAIMS.insert(cpu * CLAIMED + n, 1, u64::from(BPF_NOEXIST)).is_ok() {
+            return Some(CLAIMED_FIRST + n);
+        }
+    }
+    lose(Loss::Scratch);
+    say_no_scratch(slot);
+    None
+}
+
+/// Gives back what [`claim`] gave.
+#[inline(always)]
+pub fn release(slot: u32) {
+    if slot >= CLAIMED_FIRST {
+        // SAFETY: always sound to call.
+        let cpu = unsafe { bpf_get_smp_processor_id() };
+        // It is there: nobody else takes it away.
+        let _ = CLAIMS.remove(cpu * CLAIMED + (slot - CLAIMED_FIRST));
     }
 }
 
@@ -127,9 +164,31 @@ pub fn send(record: *mut Record, urgent: bool) -> bool {
         say_sent(u32::from(header.op), header.ino, len);
         return true;
     }
-    lose(Loss::Ring);
+    lose(no_room(header));
     say_ring_full(u32::from(header.op), header.ino);
     false
+}
+
+/// Notes which watched directories a record was about that found no room. Before it is counted, so that whoever sees the
+/// count finds them.
+#[inline(always)]
+fn no_room(header: &Header) -> Loss {
+    // SAFETY: always sound to call.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let mut cause = Loss::Nowhere;
+    for root in [header.root, header.to_root] {
+        // A file with several names may have one in any of them, and what is not known may be anywhere.
+        if root == ROOT_UNKNOWN || (root == ROOT_OUTSIDE && header.flags & flag::LINKED != 0) {
+            return Loss::Nowhere;
+        }
+        if root != ROOT_OUTSIDE {
+            if LOST.insert(root, now, 0).is_err() {
+                return Loss::Nowhere;
+            }
+            cause = Loss::Ring;
+        }
+    }
+    cause
 }
 
 /// Decides whether a record wakes the reader: the first one in an empty ring, unless the reader was woken a moment

@@ -133,10 +133,11 @@ fn losses(bytes: &[u8]) -> Option<Losses> {
     let bytes = bytes.get(..size_of::<Losses>())?;
     Some(Losses {
         ring: u64_at(bytes, 0),
-        scratch: u64_at(bytes, 8),
-        walk: u64_at(bytes, 16),
-        tasks: u64_at(bytes, 24),
-        at: u64_at(bytes, 32),
+        nowhere: u64_at(bytes, 8),
+        scratch: u64_at(bytes, 16),
+        walk: u64_at(bytes, 24),
+        tasks: u64_at(bytes, 32),
+        at: u64_at(bytes, 40),
     })
 }
 

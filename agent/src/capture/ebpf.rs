@@ -8,7 +8,7 @@ use super::{
     roots::Watched,
     source::Drained,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use vfsync_common::{Losses, record::Op};
 
 /// How many records one drain takes, so that a batch has a bound.
@@ -22,6 +22,8 @@ pub struct EbpfSource {
     next_slot: u32,
     roots: usize,
     losses: Losses,
+    /// When each slot last lost a record for want of room, as the programs say it.
+    lost_at: HashMap<u32, u64>,
     misses: u64,
     /// The number of the last barrier that came back.
     pub reached: u64,
@@ -37,6 +39,7 @@ impl EbpfSource {
             next_slot: 0,
             roots,
             losses: Losses::default(),
+            lost_at: HashMap::new(),
             misses: 0,
             reached: 0,
         }
@@ -100,29 +103,47 @@ impl EbpfSource {
         drained
     }
 
-    /// Reports what was lost since the last barrier.
+    /// Reports what was lost since the last barrier, to those whom it concerns.
     fn compare(&mut self, now: Losses, events: &mut Vec<Event>) {
         let before = std::mem::replace(&mut self.losses, now);
         if now == before {
             return;
         }
         let causes = [
-            (now.ring != before.ring, Loss::RingFull),
+            (now.nowhere != before.nowhere, Loss::RingFull),
             (now.scratch != before.scratch, Loss::Scratch),
             (now.walk != before.walk, Loss::Path),
             (now.tasks != before.tasks, Loss::Tasks),
         ];
-        let mut any = false;
-        for (changed, cause) in causes {
-            if changed {
-                any = true;
-                self.lost(cause, events);
-            }
-        }
-        if !any {
-            // Two counted at once; the time tells.
+        let causes = causes.into_iter().filter_map(|(changed, cause)| changed.then_some(cause));
+        let everywhere: Vec<Loss> = causes.collect();
+        everywhere.iter().for_each(|&cause| self.lost(cause, events));
+        let known = now.ring != before.ring && self.lost_in_known_roots(events);
+        if everywhere.is_empty() && !known {
+            // Two counted at once, and the time alone tells; or the kernel's list has gone.
             self.lost(Loss::RingFull, events);
         }
+    }
+
+    /// Reports the records that found no room, for the roots that they were about. Returns whether there were any.
+    fn lost_in_known_roots(&mut self, events: &mut Vec<Event>) -> bool {
+        let now = self.programs.lost_by_slot();
+        let new = now.iter().filter(|(slot, at)| self.lost_at.get(slot) != Some(at));
+        let mut roots = BTreeSet::new();
+        let mut all = false;
+        for (slot, _) in new {
+            match self.watched.get(slot) {
+                Some(watched) => roots.extend(watched.homes.iter().map(|home| home.root)),
+                // Of before the last change of what is watched.
+                None => all = true,
+            }
+        }
+        self.lost_at = now;
+        if all {
+            self.lost(Loss::RingFull, events);
+        }
+        events.extend(roots.iter().filter(|_| !all).map(|&root| Event::lost(root, Loss::RingFull)));
+        all || !roots.is_empty()
     }
 
     /// Reports programs that were skipped since the last call.

@@ -214,7 +214,7 @@ impl Capture {
         let (coalesced, lost) = match &self.source {
             Some(Source::Ebpf(source)) => {
                 let (l, skipped) = source.losses();
-                (source.programs.coalesced(), [l.ring, l.scratch, l.walk, l.tasks, skipped])
+                (source.programs.coalesced(), [l.ring + l.nowhere, l.scratch, l.walk, l.tasks, skipped])
             }
             Some(Source::Fanotify(source)) => (0, [source.overflows, 0, 0, 0, 0]),
             None => (0, [0; 5]),

@@ -31,6 +31,7 @@ pub const NAMES: &[&str] = &[
     "__vfs_setxattr_noperm",
     "__vfs_removexattr_locked",
     "vfs_fileattr_set",
+    "bpf_lsm_inode_setattr",
     "file_update_time",
     "__fput",
     "btf_trace_inode_set_ctime_to_ts",

@@ -11,7 +11,7 @@ use super::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FEntry, KProbe, Program},
+    programs::{BtfTracePoint, FEntry, KProbe, Lsm, Program},
 };
 use aya_log::EbpfLogger;
 use rustix::fs::Dir;
@@ -24,7 +24,7 @@ use std::{
     },
     thread::{self, JoinHandle},
 };
-use vfsync_common::{ABI, Control, Offsets, RootKey, Settings};
+use vfsync_common::{ABI, CLAIMED, CLAIMED_FIRST, Control, Offsets, RootKey, Settings};
 
 /// The programs, or nothing if this vfsync was built without them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/vfsync-ebpf.o"));
@@ -102,6 +102,7 @@ pub struct Programs {
     ring: RingBuf<MapData>,
     roots: HashMap<MapData, RootKey, u32>,
     control: Array<MapData, Control>,
+    lost: HashMap<MapData, u32, u64>,
     coalesced: PerCpuArray<MapData, u64>,
     /// What barriers and teaching go through.
     pub cookie: Arc<Cookie>,
@@ -119,7 +120,9 @@ impl Programs {
         if tier == Tier::Kprobe && !has_kprobes() {
             return Err("this kernel has no kprobes".into());
         }
-        let attachments = hooks::of_tier(tier, &kernel.btf)?;
+        // Only where programs can be preempted: elsewhere a kprobe misses nothing, and costs less.
+        let lsm = !kernel.certain && has_bpf_lsm();
+        let attachments = hooks::of_tier(tier, &kernel.btf, lsm)?;
         let cookie = Cookie::create().map_err(|e| format!("cannot create the cookie: {e}"))?;
         let settings = Settings {
             abi: u32::from(ABI),
@@ -145,7 +148,8 @@ impl Programs {
             // Only a debug build has it.
             .override_global(aya_log::LEVEL, &level, false)
             .map_max_entries("EVENTS", ring_bytes)
-            .map_max_entries("SCRATCH", if kernel.certain { 1 } else { hooks::SLOTS })
+            .map_max_entries("SCRATCH", if kernel.certain { 1 } else { CLAIMED_FIRST + CLAIMED })
+            .map_max_entries("CLAIMS", if kernel.certain { 1 } else { processors() * CLAIMED })
             .load(OBJECT)
             .map_err(describe)?;
         let messages = match EbpfLogger::init(&mut ebpf) {
@@ -168,6 +172,7 @@ impl Programs {
             ring: RingBuf::try_from(map("EVENTS")?).map_err(describe)?,
             roots: HashMap::try_from(map("ROOTS")?).map_err(describe)?,
             control: Array::try_from(map("CONTROL")?).map_err(describe)?,
+            lost: HashMap::try_from(map("LOST")?).map_err(describe)?,
             coalesced: PerCpuArray::try_from(map("COALESCED")?).map_err(describe)?,
             cookie: Arc::new(cookie),
             descriptors,
@@ -215,6 +220,15 @@ impl Programs {
                 tracing::debug!(why = %error, "a watched directory was not forgotten");
             }
         }
+        // What was lost under them is known, or will be taken for lost everywhere.
+        for slot in self.lost.keys().filter_map(Result::ok).filter(|slot| !keep(*slot)).collect::<Vec<_>>() {
+            let _ = self.lost.remove(&slot);
+        }
+    }
+
+    /// Returns when records were last lost for want of room, in nanoseconds of the kernel's clock, by slot.
+    pub fn lost_by_slot(&self) -> std::collections::HashMap<u32, u64> {
+        self.lost.iter().filter_map(Result::ok).collect()
     }
 
     fn taught(&self) -> impl Iterator<Item = (RootKey, u32)> {
@@ -295,6 +309,17 @@ fn has_kprobes() -> bool {
     .any(|path| Path::new(path).exists())
 }
 
+/// Returns whether the kernel runs BPF LSM programs: others load and attach them all the same, and never call them.
+fn has_bpf_lsm() -> bool {
+    let active = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    active.trim().split(',').any(|name| name == "bpf")
+}
+
+/// Returns how many processors there can be: as many as the kernel has room for in its tables by processor.
+fn processors() -> u32 {
+    aya::util::nr_cpus().ok().and_then(|n| u32::try_from(n).ok()).unwrap_or(4096)
+}
+
 /// Loads and attaches programs, in several threads: what takes time is the kernel's verification, which is done in the
 /// caller's. Ends at the first that is refused and cannot be done without.
 fn attach_all(
@@ -303,7 +328,9 @@ fn attach_all(
     btf: &aya::Btf,
 ) -> Vec<(Attach, Result<RawFd, String>)> {
     let mut programs: std::collections::HashMap<&str, &mut Program> = ebpf.programs_mut().collect();
-    let work: Vec<_> = attachments.into_iter().map(|a| (programs.remove(a.program), a)).collect();
+    let mut found = |name: &str| programs.remove(name);
+    let with_programs = |a: Attach| (found(a.program), a.fallback.and_then(&mut found), a);
+    let work: Vec<_> = attachments.into_iter().map(with_programs).collect();
     let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let work = Mutex::new(work.into_iter());
     let refused = AtomicBool::new(false);
@@ -311,12 +338,16 @@ fn attach_all(
     let attach_some = || {
         let mut done = Vec::new();
         while !refused.load(Ordering::Relaxed)
-            && let Some((program, attachment)) = take()
+            && let Some((program, fallback, attachment)) = take()
         {
-            let attached = match program {
+            let mut attached = match program {
                 Some(program) => attach(program, &attachment, btf),
                 None => Err(format!("no program {}", attachment.program)),
             };
+            if let (Err(why), Some(fallback)) = (&attached, fallback) {
+                tracing::debug!(program = attachment.program, why, "a kprobe has to do in place of an LSM program");
+                attached = attach(fallback, &attachment, btf);
+            }
             refused.fetch_or(attached.is_err() && !attachment.optional, Ordering::Relaxed);
             done.push((attachment, attached));
         }
@@ -335,6 +366,7 @@ fn attach(program: &mut Program, attachment: &Attach, btf: &aya::Btf) -> Result<
         Program::KProbe(probe) => attach_kprobe(probe, function),
         Program::FEntry(probe) => attach_fentry(probe, function, btf),
         Program::BtfTracePoint(probe) => attach_tracepoint(probe, function, btf),
+        Program::Lsm(probe) => attach_lsm(probe, attachment.lsm, btf),
         _ => Err(format!("{} is of another kind", attachment.program)),
     }?;
     if tracing::enabled!(tracing::Level::DEBUG)
@@ -360,6 +392,12 @@ fn attach_fentry(probe: &mut FEntry, function: &str, btf: &aya::Btf) -> Result<R
 
 fn attach_tracepoint(probe: &mut BtfTracePoint, function: &str, btf: &aya::Btf) -> Result<RawFd, String> {
     probe.load(function, btf).map_err(explain)?;
+    probe.attach().map_err(explain)?;
+    descriptor(probe.fd())
+}
+
+fn attach_lsm(probe: &mut Lsm, hook: &str, btf: &aya::Btf) -> Result<RawFd, String> {
+    probe.load(hook, btf).map_err(explain)?;
     probe.attach().map_err(explain)?;
     descriptor(probe.fd())
 }
