@@ -14,11 +14,13 @@ pub struct Attach {
     pub lsm: &'static str,
     /// The program that takes its place if the kernel refuses it.
     pub fallback: Option<&'static str>,
+    /// That one had to.
+    pub fell_back: bool,
 }
 
 impl Attach {
     fn new(program: &'static str, function: &'static str, optional: bool) -> Attach {
-        Attach { program, function, optional, lsm: "", fallback: None }
+        Attach { program, function, optional, lsm: "", fallback: None, fell_back: false }
     }
 }
 

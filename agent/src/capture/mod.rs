@@ -204,6 +204,12 @@ impl Capture {
         self.tier
     }
 
+    /// Returns, by index, the roots of which others change a part without this kernel seeing it: what is mounted there
+    /// is another machine's. May change with every call of [`Capture::next`].
+    pub fn remote(&self) -> &[usize] {
+        self.surroundings.remote()
+    }
+
     /// Returns what barriers are asked from.
     pub fn barriers(&self) -> Barriers {
         self.barriers.clone()

@@ -125,6 +125,16 @@ pub fn of_path<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
     mounts.iter().filter(|m| path.starts_with(&m.point)).max_by_key(|m| m.point.as_os_str().as_bytes().len())
 }
 
+/// Returns, by index, the roots of which others change a part without this kernel seeing it: the root itself, or what is
+/// mounted below it, lies on another machine.
+pub fn changed_by_others(roots: &[PathBuf], mounts: &[Mount]) -> Vec<usize> {
+    let is_remote = |root: &PathBuf| {
+        of_path(mounts, root).is_some_and(Mount::is_remote)
+            || mounts.iter().any(|mount| mount.is_remote() && mount.point.starts_with(root))
+    };
+    (0..roots.len()).filter(|&root| is_remote(&roots[root])).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +159,15 @@ mod tests {
     fn the_last_mount_at_a_point_is_the_one_that_is_seen() {
         let mounts = parse(b"1 0 8:1 / /a rw - ext4 x rw\n2 1 8:2 / /a rw - xfs y rw\n");
         assert_eq!(of_path(&mounts, Path::new("/a/b")).unwrap().kind, "xfs");
+    }
+
+    #[test]
+    fn a_root_with_a_remote_mount_below_it_is_changed_by_others() {
+        let mounts = parse(
+            b"1 0 8:1 / / rw - ext4 x rw\n2 1 0:50 / /a/deep/nfs rw - nfs4 h:/ rw\n3 1 0:51 / /b rw - fuse.sshfs h: rw\n",
+        );
+        let roots = ["/a", "/a/other", "/b/c", "/d"].map(PathBuf::from);
+        assert_eq!(changed_by_others(&roots, &mounts), [0, 2]);
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use super::{
     fanotify::FanotifySource,
     mounts::{self, Mount},
     programs::{Kernel, Programs},
-    report,
+    report::{self, Account},
     roots::{Home, Watched},
     selftest::{self, Ground},
     source::{Source, Surroundings},
@@ -43,23 +43,19 @@ impl Attempt {
         })
     }
 
-    /// Returns the roots on file systems that others change.
-    fn remote(&self) -> Vec<usize> {
-        let is_remote = |path: &PathBuf| mounts::of_path(&self.mounts, path).is_some_and(Mount::is_remote);
-        (0..self.roots.len()).filter(|&root| is_remote(&self.roots[root])).collect()
-    }
-
     /// Opens and tests one tier. The report says whether it is of use; the source is there if it is.
     fn tier(&self, tier: Tier) -> (TierReport, Option<Source>) {
         let (mut source, missing) = match self.source(tier) {
             Ok(opened) => opened,
             Err(why) => return (TierReport::refused(tier, why), None),
         };
-        let mut report = TierReport {
-            missing,
-            uncovered: report::uncovered(tier, self.preemption.certain(), counts_misses()),
-            ..TierReport::refused(tier, "")
-        };
+        let lsm = matches!(&source, Source::Ebpf(source) if source.programs.lsm);
+        let mut report = TierReport { missing, ..TierReport::refused(tier, "") };
+        report.note_uncovered(Account {
+            certain: self.preemption.certain(),
+            counts_misses: counts_misses(),
+            lsm,
+        });
         report.refused = self.test(&mut source, &mut report).err();
         let usable = report.refused.is_none();
         (report, usable.then_some(source))
@@ -175,8 +171,7 @@ pub fn open(request: &CaptureRequest, roots: &[PathBuf]) -> Result<(Capture, Cap
                 }
             },
         };
-        let (preemption, remote) = (attempt.preemption, attempt.remote());
-        let report = CaptureReport { chosen: report, refused, preemption, remote };
+        let report = CaptureReport { chosen: report, refused, preemption: attempt.preemption };
         return Ok((Capture::new(source, tier, surroundings), report));
     }
     let why = |r: &TierReport| format!("{}: {}", r.tier, r.refused.as_deref().unwrap_or_default());
@@ -204,11 +199,9 @@ fn start(
 }
 
 fn scan_report() -> TierReport {
-    TierReport {
-        refused: None,
-        uncovered: report::uncovered(Tier::Scan, true, true),
-        ..TierReport::refused(Tier::Scan, "")
-    }
+    let mut report = TierReport { refused: None, ..TierReport::refused(Tier::Scan, "") };
+    report.note_uncovered(Account { certain: true, counts_misses: true, lsm: false });
+    report
 }
 
 /// Tries every tier on these roots, for `doctor`.

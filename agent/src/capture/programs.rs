@@ -112,6 +112,8 @@ pub struct Programs {
     filter: bool,
     /// Hooks that could not be attached, with the reason.
     pub missing: Vec<(String, String)>,
+    /// Every security hook is an LSM program.
+    pub lsm: bool,
 }
 
 impl Programs {
@@ -159,7 +161,9 @@ impl Programs {
         };
         let mut missing = Vec::new();
         let mut descriptors = Vec::new();
+        let mut all_lsm = lsm;
         for (attachment, attached) in attach_all(&mut ebpf, attachments, &kernel.aya) {
+            all_lsm &= !attachment.fell_back;
             match attached {
                 Ok(descriptor) => descriptors.push(descriptor),
                 Err(why) if attachment.optional => missing.push((attachment.function.to_string(), why)),
@@ -179,6 +183,7 @@ impl Programs {
             messages,
             filter: false,
             missing,
+            lsm: all_lsm && tier == Tier::Kprobe,
             _ebpf: ebpf,
         })
     }
@@ -338,15 +343,20 @@ fn attach_all(
     let attach_some = || {
         let mut done = Vec::new();
         while !refused.load(Ordering::Relaxed)
-            && let Some((program, fallback, attachment)) = take()
+            && let Some((program, fallback, mut attachment)) = take()
         {
             let mut attached = match program {
                 Some(program) => attach(program, &attachment, btf),
                 None => Err(format!("no program {}", attachment.program)),
             };
             if let (Err(why), Some(fallback)) = (&attached, fallback) {
-                tracing::debug!(program = attachment.program, why, "a kprobe has to do in place of an LSM program");
+                tracing::warn!(
+                    program = attachment.program,
+                    why,
+                    "a kprobe has to do in place of an LSM program"
+                );
                 attached = attach(fallback, &attachment, btf);
+                attachment.fell_back = true;
             }
             refused.fetch_or(attached.is_err() && !attachment.optional, Ordering::Relaxed);
             done.push((attachment, attached));

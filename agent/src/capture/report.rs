@@ -2,7 +2,7 @@
 
 use super::preemption::Preemption;
 use crate::options::CaptureChoice;
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// A way to learn of changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -113,8 +113,10 @@ pub struct TierReport {
     pub tested: Vec<Tested>,
     /// Hooks that this kernel does not give, with the reason.
     pub missing: Vec<(String, String)>,
-    /// What it cannot see by its nature, or cannot account for: a periodic rescan has to cover it.
+    /// What it cannot see by its nature, or cannot account for.
     pub uncovered: Vec<String>,
+    /// How often everything has to be looked at for that; `None` where what is not seen at once is seen later.
+    pub look_every: Option<Duration>,
 }
 
 impl TierReport {
@@ -126,8 +128,66 @@ impl TierReport {
             tested: Vec::new(),
             missing: Vec::new(),
             uncovered: Vec::new(),
+            look_every: None,
         }
     }
+
+    /// Notes what it cannot see or account for, whatever the self-test says, and how that is found all the same.
+    pub fn note_uncovered(&mut self, account: Account) {
+        let mut add = |text: &str, every: Option<Duration>| {
+            self.uncovered.push(text.to_string());
+            self.look_every = [self.look_every, every].into_iter().flatten().min();
+        };
+        let Account { certain, counts_misses, lsm } = account;
+        match self.tier {
+            Tier::Kprobe if !certain && !counts_misses && lsm => add(
+                "changes of extended attributes and access lists, chattr, stores to a mapping and closing, where this \
+                 preemptible kernel skips a program without counting it (Linux 6.7 counts)",
+                Some(OFTEN),
+            ),
+            Tier::Kprobe | Tier::Fentry if !certain && !counts_misses => add(
+                "events that this preemptible kernel drops without counting them (Linux 6.7 counts)",
+                Some(OFTEN),
+            ),
+            Tier::Fentry if !certain => {
+                add("events that trampolines drop on a preemptible kernel (they are counted)", None);
+            }
+            Tier::Kprobe | Tier::Fentry => {}
+            Tier::Tracepoint => {
+                add("the end of a write by aio or a 32-bit program (its begin is seen)", Some(RARELY));
+                add("closing by exit or close_range (the write is seen)", None);
+            }
+            Tier::Fanotify => {
+                add("stores to a mapping, and writes by aio, until the file is closed", None);
+                add("chattr, before Linux 7.2", Some(RARELY));
+            }
+            // It is told of by itself.
+            Tier::Scan => add("everything between two scans", None),
+        }
+        if self.tier.is_ebpf() {
+            add("stores to a page of a mapping that is dirty already, until it is closed", None);
+        }
+        // A hook that this kernel does not give.
+        if !self.missing.is_empty() {
+            self.look_every = Some(OFTEN.min(self.look_every.unwrap_or(OFTEN)));
+        }
+    }
+}
+
+/// How often everything is looked at where a tier may miss anything.
+const OFTEN: Duration = Duration::from_secs(600);
+/// The same where it may miss what programs rarely do.
+const RARELY: Duration = Duration::from_secs(3600);
+
+/// What decides how far a tier can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    /// The kernel never preempts a program.
+    pub certain: bool,
+    /// The kernel counts the kprobe programs that it skips.
+    pub counts_misses: bool,
+    /// The security hooks are LSM programs, which are never skipped.
+    pub lsm: bool,
 }
 
 /// How capture was opened.
@@ -139,8 +199,6 @@ pub struct CaptureReport {
     pub refused: Vec<TierReport>,
     /// The kernel's preemption mode.
     pub preemption: Preemption,
-    /// Roots (by index) on file systems that others change without this kernel seeing it: rescan them.
-    pub remote: Vec<usize>,
 }
 
 impl CaptureReport {
@@ -148,33 +206,4 @@ impl CaptureReport {
     pub fn tier(&self) -> Tier {
         self.chosen.tier
     }
-}
-
-/// Returns what a tier cannot see or account for, whatever the self-test says.
-pub fn uncovered(tier: Tier, certain: bool, counts_misses: bool) -> Vec<String> {
-    let mut all = Vec::new();
-    let mut add = |text: &str| all.push(text.to_string());
-    match tier {
-        Tier::Kprobe | Tier::Fentry => {
-            if !certain && !counts_misses {
-                add("events that this preemptible kernel drops without counting them (Linux 6.7 counts)");
-            }
-            if tier == Tier::Fentry && !certain {
-                add("events that trampolines drop on a preemptible kernel (they are counted)");
-            }
-        }
-        Tier::Tracepoint => {
-            add("the end of a write by aio or a 32-bit program (its begin is seen)");
-            add("closing by exit or close_range (the write is seen)");
-        }
-        Tier::Fanotify => {
-            add("stores to a mapping, and writes by aio, until the file is closed");
-            add("chattr, before Linux 7.2");
-        }
-        Tier::Scan => add("everything between two scans"),
-    }
-    if tier != Tier::Scan && tier != Tier::Fanotify {
-        add("stores to a page of a mapping that is dirty already, until it is closed");
-    }
-    all
 }

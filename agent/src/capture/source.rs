@@ -126,6 +126,7 @@ pub struct Surroundings {
     roots: Vec<PathBuf>,
     identities: Vec<Option<Identity>>,
     plan: Vec<Watched>,
+    remote: Vec<usize>,
 }
 
 impl Surroundings {
@@ -134,7 +135,13 @@ impl Surroundings {
         // Before they are watched: what comes between is found the next time.
         let identities = roots.iter().map(|root| identity(root)).collect();
         let plan = roots::plan(&roots, mounts);
-        Surroundings { roots, identities, plan }
+        let remote = mounts::changed_by_others(&roots, mounts);
+        Surroundings { roots, identities, plan, remote }
+    }
+
+    /// Returns, by index, the roots of which others change a part without this kernel seeing it.
+    pub fn remote(&self) -> &[usize] {
+        &self.remote
     }
 
     /// Returns what has to be watched.
@@ -155,7 +162,9 @@ impl Surroundings {
             return Ok(());
         }
         let before = std::mem::replace(&mut self.identities, now);
-        self.plan = roots::plan(&self.roots, &mounts::read()?);
+        let mounts = mounts::read()?;
+        self.remote = mounts::changed_by_others(&self.roots, &mounts);
+        self.plan = roots::plan(&self.roots, &mounts);
         self.watch(source, events);
         let changed =
             self.identities.iter().zip(&before).enumerate().filter(|(_, (now, before))| now != before);
@@ -165,7 +174,9 @@ impl Surroundings {
 
     /// Looks at the mounts again after they have changed, and reports what appeared or went.
     pub fn remount(&mut self, source: &mut Source, events: &mut Vec<Event>) -> io::Result<()> {
-        let plan = roots::plan(&self.roots, &mounts::read()?);
+        let mounts = mounts::read()?;
+        self.remote = mounts::changed_by_others(&self.roots, &mounts);
+        let plan = roots::plan(&self.roots, &mounts);
         if plan == self.plan {
             return Ok(());
         }

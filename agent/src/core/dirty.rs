@@ -12,6 +12,8 @@ pub struct Look {
     pub recursive: bool,
     /// It was reported as written: its content counts even if its stamp is unchanged.
     pub written: bool,
+    /// Its attributes were reported: a change of them may be about to happen.
+    pub attributes: bool,
 }
 
 /// With more paths than this it is cheaper, and bounded, to look at everything.
@@ -22,7 +24,8 @@ pub const MOST: usize = 200_000;
 pub struct DirtySet {
     paths: BTreeMap<RelPath, Dirty>,
     due: BTreeSet<(Duration, RelPath)>,
-    everything: Option<String>,
+    /// Why everything is to be looked at, and when.
+    everything: Option<(Duration, String)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +40,7 @@ impl DirtySet {
     /// Marks a path. It is due when it has rested for `rest` without being marked again, and at the latest `patience`
     /// after it was marked first; a mark that is due earlier stays.
     pub fn add(&mut self, path: RelPath, look: Look, now: Duration, rest: Duration, patience: Duration) {
-        if self.everything.is_some() {
+        if self.is_overtaken(now) {
             return;
         }
         let (since, old) = match self.paths.get(&path) {
@@ -55,9 +58,14 @@ impl DirtySet {
 
     /// Marks a path for a later time, unless it is due earlier already.
     pub fn later(&mut self, path: RelPath, look: Look, at: Duration) {
-        if self.everything.is_none() && !self.paths.contains_key(&path) {
+        if !self.is_overtaken(at) && !self.paths.contains_key(&path) {
             self.set(path, look, at, at, None);
         }
+    }
+
+    /// Returns whether everything is looked at by this time.
+    fn is_overtaken(&self, at: Duration) -> bool {
+        self.everything.as_ref().is_some_and(|(due, _)| *due <= at)
     }
 
     fn set(&mut self, path: RelPath, look: Look, due: Duration, since: Duration, old: Option<Dirty>) {
@@ -66,6 +74,7 @@ impl DirtySet {
             self.due.remove(&(old.due, path.clone()));
             look.recursive |= old.look.recursive;
             look.written |= old.look.written;
+            look.attributes |= old.look.attributes;
         }
         self.due.insert((due, path.clone()));
         self.paths.insert(path, Dirty { look, due, since });
@@ -74,21 +83,33 @@ impl DirtySet {
         }
     }
 
-    /// Gives up on single paths.
+    /// Gives up on single paths: everything is looked at, at once.
     pub fn everything(&mut self, why: &str) {
         self.paths.clear();
         self.due.clear();
-        self.everything.get_or_insert_with(|| why.to_owned());
+        self.everything_at(why, Duration::ZERO);
     }
 
-    /// Takes the reason why everything has to be looked at, if it has.
-    pub fn take_everything(&mut self) -> Option<String> {
-        self.everything.take()
+    /// Looks at everything, at this time or earlier. What is due before then is looked at by itself.
+    pub fn everything_at(&mut self, why: &str, at: Duration) {
+        match &mut self.everything {
+            Some((due, _)) => *due = at.min(*due),
+            None => self.everything = Some((at, why.to_owned())),
+        }
     }
 
-    /// Returns when the next path is due.
+    /// Takes the reason why everything has to be looked at by now, if it has; single paths are taken with it.
+    pub fn take_everything(&mut self, now: Duration) -> Option<String> {
+        let (_, why) = self.everything.take_if(|(due, _)| *due <= now)?;
+        self.paths.clear();
+        self.due.clear();
+        Some(why)
+    }
+
+    /// Returns when the next path, or everything, is due.
     pub fn next_due(&self) -> Option<Duration> {
-        if self.everything.is_some() { Some(Duration::ZERO) } else { self.due.first().map(|(due, _)| *due) }
+        let everything = self.everything.as_ref().map(|(due, _)| *due);
+        [everything, self.due.first().map(|(due, _)| *due)].into_iter().flatten().min()
     }
 
     /// Takes the paths that are due.
@@ -127,7 +148,7 @@ mod tests {
     }
 
     fn written() -> Look {
-        Look { recursive: false, written: true }
+        Look { recursive: false, written: true, ..Look::default() }
     }
 
     #[test]
@@ -171,7 +192,22 @@ mod tests {
             dirty.add(path(&i.to_string()), written(), MS, MS, MS);
         }
         assert_eq!(dirty.next_due(), Some(Duration::ZERO));
-        assert!(dirty.take_everything().is_some());
+        assert!(dirty.take_everything(MS).is_some());
+        assert!(dirty.is_empty());
+    }
+
+    #[test]
+    fn a_look_at_everything_that_is_put_off_holds_up_no_single_path() {
+        let mut dirty = DirtySet::default();
+        dirty.everything_at("a loss", 5000 * MS);
+        dirty.add(path("a"), written(), 10 * MS, Duration::ZERO, 1000 * MS);
+        assert_eq!(dirty.next_due(), Some(10 * MS));
+        assert!(dirty.take_everything(10 * MS).is_none());
+        assert_eq!(dirty.take_due(10 * MS).len(), 1);
+        // Nor is it put off by another loss, and what is marked when it is due goes along with it.
+        dirty.everything_at("another loss", 9000 * MS);
+        dirty.add(path("b"), written(), 5000 * MS, Duration::ZERO, 1000 * MS);
+        assert_eq!(dirty.take_everything(5000 * MS).as_deref(), Some("a loss"));
         assert!(dirty.is_empty());
     }
 }

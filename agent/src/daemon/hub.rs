@@ -3,9 +3,9 @@
 //!
 //! No change is missed when it is opened anew: the new one is armed before the old one is emptied and closed.
 
-use crate::capture::{Capture, CaptureError, CaptureRequest, Event, Loss, Stats, Tier};
+use crate::capture::{Capture, CaptureError, CaptureRequest, Event, Loss, Stats, Tier, TierReport};
 use crate::options::CaptureChoice;
-use crate::replica::follow::Hint;
+use crate::replica::follow::{Coverage, Hint};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,8 +111,8 @@ struct Slot {
     lost: bool,
     /// Who waits for its share.
     awaited: Option<(oneshot::Sender<Share>, mpsc::Receiver<Hint>)>,
-    /// Why it is not captured, as it was told.
-    blind: Option<String>,
+    /// What capture sees of it, as it was told.
+    coverage: Coverage,
     said: String,
 }
 
@@ -140,18 +140,18 @@ impl Slot {
         }
     }
 
-    /// Tells whether it is captured, where that has changed; and of what was missed meanwhile.
-    fn tell_coverage(&mut self, why: Option<String>, said: String) {
+    /// Tells what capture sees of it, where that has changed; and of what was missed meanwhile.
+    fn tell_coverage(&mut self, coverage: Coverage, said: String) {
         let new = self.awaited.is_some();
-        if why != self.blind || (new && why.is_some()) {
-            if why.is_none() && !new {
+        if coverage != self.coverage {
+            if matches!(self.coverage, Coverage::Blind(_)) && !new {
                 self.lost = true;
             }
             // There is room for it, unless the replica has ended.
-            let _ = self.hints.try_send(Hint::Blind(why.clone()));
+            let _ = self.hints.try_send(Hint::Coverage(coverage.clone()));
             self.tell_loss();
         }
-        self.blind = why;
+        self.coverage = coverage;
         self.said = said;
         if let Some((tell, hints)) = self.awaited.take() {
             let _ = tell.send(Share { hints, said: self.said.clone() });
@@ -166,8 +166,12 @@ struct Captor {
     capture: Option<Capture>,
     /// The roots of the capture, in its order.
     captured: Vec<PathBuf>,
-    /// Those of them that others change, too.
-    remote: Vec<PathBuf>,
+    /// Those of them, by index, that others change, too.
+    remote: Vec<usize>,
+    /// What it does not see, and how often everything is looked at for that.
+    uncovered: Option<(String, Duration)>,
+    /// Why there is no capture.
+    why: Option<String>,
     reopen_at: Option<Instant>,
 }
 
@@ -192,7 +196,10 @@ impl Captor {
                     Some(Request::Settle { root, tell }) => self.settle(&root, tell).await,
                 },
                 seen = next(&mut self.capture) => match seen {
-                    Ok(events) => self.hand_out(events),
+                    Ok(events) => {
+                        self.hand_out(events);
+                        self.look_for_remote();
+                    }
                     Err(error) => self.broken(&error),
                 },
                 () = sleep_until(at.unwrap_or_else(Instant::now)), if at.is_some() => {
@@ -218,7 +225,7 @@ impl Captor {
             room: Arc::new(Semaphore::new(QUEUE as usize)),
             lost: false,
             awaited: Some((tell, share)),
-            blind: None,
+            coverage: Coverage::Whole,
             said: String::new(),
         });
     }
@@ -255,8 +262,7 @@ impl Captor {
             wanted.push(slot.root.clone());
         }
         if wanted == self.captured && self.capture.is_some() {
-            let remote = self.remote.clone();
-            return self.tell_coverage(None, &remote);
+            return self.tell_coverage();
         }
         let choice = self.slots.iter().map(|slot| slot.choice).find(|choice| *choice != CaptureChoice::Scan);
         let opening = tokio::task::spawn_blocking(move || open(choice?, wanted));
@@ -272,14 +278,25 @@ impl Captor {
             }
         };
         self.empty().await;
-        let Opened { capture, captured, why, remote } = opened.unwrap_or_default();
+        let Opened { capture, captured, why, uncovered } = opened.unwrap_or_default();
         if let Some(old) = std::mem::replace(&mut self.capture, capture) {
             tokio::task::spawn_blocking(move || drop(old));
         }
         self.captured = captured;
-        self.remote.clone_from(&remote);
+        self.remote = self.capture.as_ref().map(|capture| capture.remote().to_vec()).unwrap_or_default();
+        self.uncovered = uncovered;
         self.reopen_at = why.is_some().then(|| Instant::now() + REOPEN);
-        self.tell_coverage(why, &remote);
+        self.why = why;
+        self.tell_coverage();
+    }
+
+    /// Tells who lies on another machine by now, or does no longer: something was mounted or unmounted.
+    fn look_for_remote(&mut self) {
+        let Some(capture) = self.capture.as_ref().filter(|capture| capture.remote() != self.remote) else {
+            return;
+        };
+        self.remote = capture.remote().to_vec();
+        self.tell_coverage();
     }
 
     /// Hands out what the capture has seen up to now.
@@ -309,31 +326,39 @@ impl Captor {
         self.capture = Some(capture);
     }
 
-    /// Tells every replica whether it is captured.
-    fn tell_coverage(&mut self, why: Option<String>, remote: &[PathBuf]) {
+    /// Tells every replica what capture sees of it.
+    fn tell_coverage(&mut self) {
         let tier = self.capture.as_ref().map(Capture::tier);
+        let remote: Vec<&PathBuf> = self.remote.iter().filter_map(|&at| self.captured.get(at)).collect();
         for slot in &mut self.slots {
-            let (why, said) = match (&why, tier) {
-                _ if slot.choice == CaptureChoice::Scan => {
-                    let said = "no capture: everything is looked at once a minute".to_owned();
-                    (Some("capture is off".to_owned()), said)
+            let (coverage, said) = match (tier, &self.uncovered) {
+                _ if slot.choice == CaptureChoice::Scan => (
+                    Coverage::Blind("capture is off".to_owned()),
+                    "no capture: everything is looked at once a minute".to_owned(),
+                ),
+                (Some(tier), _) if remote.contains(&&slot.root) => {
+                    let why = "its file system, or one that is mounted in it, changes from elsewhere, too"
+                        .to_owned();
+                    let said =
+                        format!("capture by {tier}; everything is looked at once a minute as well: {why}");
+                    (Coverage::Blind(why), said)
                 }
-                (_, Some(tier)) if self.captured.contains(&slot.root) => match remote.contains(&slot.root) {
-                    true => {
-                        let why = "its file system changes from elsewhere, too".to_owned();
-                        let said = format!(
-                            "capture by {tier}; everything is looked at once a minute as well: {why}"
-                        );
-                        (Some(why), said)
-                    }
-                    false => (None, format!("capture by {tier}")),
+                (Some(tier), uncovered) if self.captured.contains(&slot.root) => match uncovered {
+                    Some((what, every)) => (
+                        Coverage::Partly(format!("{tier} does not see {what}"), *every),
+                        format!(
+                            "capture by {tier}; everything is looked at every {} as well",
+                            humantime::format_duration(*every)
+                        ),
+                    ),
+                    None => (Coverage::Whole, format!("capture by {tier}")),
                 },
-                (why, _) => {
-                    let why = why.clone().unwrap_or_else(|| "this root cannot be watched".to_owned());
-                    (Some(why.clone()), blind(&why))
+                _ => {
+                    let why = self.why.clone().unwrap_or_else(|| "this root cannot be watched".to_owned());
+                    (Coverage::Blind(why.clone()), blind(&why))
                 }
             };
-            slot.tell_coverage(why, said);
+            slot.tell_coverage(coverage, said);
         }
     }
 
@@ -343,7 +368,9 @@ impl Captor {
         self.captured.clear();
         self.reopen_at = Some(Instant::now() + REOPEN);
         self.slots.iter_mut().for_each(|slot| slot.lost = true);
-        self.tell_coverage(Some(error.to_string()), &[]);
+        self.remote.clear();
+        self.why = Some(error.to_string());
+        self.tell_coverage();
         self.slots.iter_mut().for_each(Slot::tell_loss);
     }
 
@@ -396,8 +423,8 @@ struct Opened {
     captured: Vec<PathBuf>,
     /// Why there is none.
     why: Option<String>,
-    /// Roots that others change, too.
-    remote: Vec<PathBuf>,
+    /// What it does not see, and how often everything is looked at for that.
+    uncovered: Option<(String, Duration)>,
 }
 
 /// Opens capture for these roots, without those that cannot be watched. Blocks.
@@ -409,8 +436,11 @@ fn open(choice: CaptureChoice, mut roots: Vec<PathBuf>) -> Option<Opened> {
         let request = CaptureRequest { mode: choice.into(), ..CaptureRequest::default() };
         match Capture::open(&request, &roots) {
             Ok((capture, report)) if capture.tier() != Tier::Scan => {
-                let remote = report.remote.iter().filter_map(|&at| roots.get(at).cloned()).collect();
-                return Some(Opened { capture: Some(capture), captured: roots, why: None, remote });
+                let TierReport { look_every, uncovered, missing, .. } = report.chosen;
+                let what = uncovered.into_iter().chain(missing.into_iter().map(|(hook, _)| hook));
+                let what = what.collect::<Vec<_>>().join("; ");
+                let uncovered = look_every.map(|every| (what, every));
+                return Some(Opened { capture: Some(capture), captured: roots, why: None, uncovered });
             }
             Ok(_) => {
                 let why = "none is possible here (vfsync doctor says why)".to_owned();

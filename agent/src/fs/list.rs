@@ -6,6 +6,8 @@ use super::reserved::is_reserved;
 use crate::core::path::Name;
 use rustix::fs::RawDir;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use vfsync_common::WAIT_ATTRIBUTE;
 
 /// How much the kernel hands over at once.
 const BUFFER: usize = 64 * 1024;
@@ -63,6 +65,18 @@ impl Dir {
         let mut buffer = Vec::with_capacity(SOME_NAMES);
         // Without opening it once more: where this handle reads on, nobody asks.
         let _ = RawDir::new(self, buffer.spare_capacity_mut()).next();
+    }
+
+    /// Waits until whoever is about to change the attributes of what has this name has done so.
+    ///
+    /// The kernel changes mode, owner, times and extended attributes under the lock of the inode itself, which no look
+    /// takes. Removing an attribute takes it first, and finds only then that there can be none of this name: nothing
+    /// is changed. Whatever it answers, what was begun before this call is over when it returns.
+    pub fn wait_for_attributes(&self, name: &Name) {
+        let mut path = format!("/proc/self/fd/{}/", self.as_fd().as_raw_fd()).into_bytes();
+        path.extend_from_slice(name.as_bytes());
+        // Not following a symbolic link: it is about what the name is itself.
+        let _ = rustix::fs::lremovexattr(path, WAIT_ATTRIBUTE.strip_suffix(b"\0").unwrap_or(WAIT_ATTRIBUTE));
     }
 
     /// Returns one name in the directory, reserved or not; `None` if it is empty.

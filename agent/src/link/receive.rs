@@ -470,7 +470,7 @@ impl Receiver {
             let dirty: BTreeMap<RelPath, Look> = stale
                 .iter()
                 .flat_map(Incoming::suspects)
-                .map(|path| (path, Look { recursive: true, written: false }))
+                .map(|path| (path, Look { recursive: true, written: false, ..Look::default() }))
                 .collect();
             let report = shared.replica.scan_dirty(&dirty).map_err(ReceiveError::Scan)?;
             for problem in report.problems {

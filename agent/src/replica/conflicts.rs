@@ -366,7 +366,7 @@ impl Replica {
                     dir.sync().map_err(io)?;
                     let aside = parent.join(&aside).map_err(|e| fail(e.to_string()))?;
                     // Known at once, so that the decision is about what stands here now.
-                    let look = Look { recursive: true, written: true };
+                    let look = Look { recursive: true, written: true, ..Look::default() };
                     let dirty = BTreeMap::from([(path.clone(), look), (aside.clone(), look)]);
                     self.scan_dirty(&dirty).map_err(|e| fail(words(&e)))?;
                     let snapshot = self.archive.read()?;

@@ -33,8 +33,13 @@ const WRITERS: Duration = Duration::from_secs(1);
 const WRITERS_AT_LEAST: Duration = Duration::from_secs(30);
 /// So many such files are kept in mind; a store to a mapping of another one is found when it is closed.
 const MOST_WRITERS: usize = 10_000;
-/// How often everything is looked at where capture sees nothing, or not everything.
+/// How often everything is looked at where capture sees nothing, or not what others do.
 const RESCAN: Duration = Duration::from_secs(60);
+/// After a look at everything, how many times as long as it took the next one waits that a loss asks for: where losses
+/// follow one another, most of the time is for something else.
+const BREATHER: u32 = 4;
+/// After a look at everything that the clock asked for, how many times as long as it took the next one waits at least.
+const RARELY: u32 = 50;
 
 /// How often what changes under the looks of [`Hint::Settle`] is looked at again.
 const SETTLING: u32 = 5;
@@ -51,11 +56,21 @@ pub enum Hint {
         /// The room that they take in the queue, where it is bounded.
         room: Option<OwnedSemaphorePermit>,
     },
-    /// Capture sees everything from now on (`None`); or it does not, for this reason, and everything is looked at once
-    /// a minute.
-    Blind(Option<String>),
+    /// What capture sees from now on.
+    Coverage(Coverage),
     /// Look at everything that waits to be looked at, and tell.
     Settle(oneshot::Sender<Settled>),
+}
+
+/// What capture sees of a replica, and what has to be done about the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Coverage {
+    /// Everything.
+    Whole,
+    /// Not everything, for this reason: everything is looked at so often.
+    Partly(String, Duration),
+    /// Nothing, or not what others do, for this reason: everything is looked at once a minute.
+    Blind(String),
 }
 
 /// The archive tells what was there when it was asked for.
@@ -175,7 +190,8 @@ pub async fn follow(
         writers: Writers::new(),
         started: Instant::now(),
         rescan_at: Instant::now() + RESCAN,
-        blind: None,
+        coverage: Coverage::Whole,
+        rested: Duration::ZERO,
         first: true,
     };
     following.run(hints, first_look).await
@@ -189,9 +205,11 @@ struct Following {
     dirty: DirtySet,
     writers: Writers,
     started: Instant,
+    /// When the clock asks for the next look at everything, unless capture sees everything.
     rescan_at: Instant,
-    /// Why capture does not see everything, if so.
-    blind: Option<String>,
+    coverage: Coverage,
+    /// When a loss may have everything looked at again.
+    rested: Duration,
     /// No hint has come yet.
     first: bool,
 }
@@ -218,7 +236,10 @@ impl Following {
                     Some(hint) => asked = self.take_all(hint, &mut hints)?,
                     None => {
                         open = false;
-                        self.blind.get_or_insert_with(|| "there is no capture".to_owned());
+                        if !matches!(self.coverage, Coverage::Blind(_)) {
+                            self.coverage = Coverage::Blind("there is no capture".to_owned());
+                            self.rescan_at = Instant::now() + RESCAN;
+                        }
                     }
                 },
                 looked = &mut first_look, if looking => {
@@ -239,10 +260,10 @@ impl Following {
                         self.dirty.add(path, written(), now, Duration::ZERO, PATIENCE);
                     }
                 }
-                () = sleep_until(self.rescan_at), if self.blind.is_some() => {
-                    let why = self.blind.clone().unwrap_or_default();
-                    self.dirty.everything(&why);
-                }
+                () = sleep_until(self.rescan_at), if self.coverage != Coverage::Whole => match &self.coverage {
+                    Coverage::Whole => {}
+                    Coverage::Partly(why, _) | Coverage::Blind(why) => self.dirty.everything(why),
+                },
             }
             match asked {
                 Some(tell) => {
@@ -251,8 +272,10 @@ impl Following {
                     let _ = tell.send(settled);
                 }
                 None => {
-                    let now_due = self.dirty.take_due(self.clock());
-                    self.look(now_due).await?;
+                    let now = self.clock();
+                    let everything = self.dirty.take_everything(now);
+                    let now_due = self.dirty.take_due(now);
+                    self.look(everything, now_due).await?;
                 }
             }
             self.facts.waiting.store(self.dirty.len() as u64, Ordering::Relaxed);
@@ -285,23 +308,38 @@ impl Following {
                 self.facts.lost.fetch_add(lost as u64, Ordering::Relaxed);
                 let now = self.clock();
                 for event in &events {
-                    take_event(&self.replica, &mut self.dirty, &mut self.writers, event, now);
+                    match event.kind {
+                        EventKind::Lost(why) => {
+                            self.dirty.everything_at(&why.to_string(), self.rested.max(now))
+                        }
+                        _ => take_event(&self.replica, &mut self.dirty, &mut self.writers, event, now),
+                    }
                 }
                 drop(room);
             }
-            Hint::Blind(why) => {
-                // Whoever opened capture knows what it could do at first.
-                if !first
-                    && self.blind.is_none()
-                    && let Some(why) = &why
-                {
-                    self.rescan_at = Instant::now() + RESCAN;
-                    self.tell(Followed::CaptureLost(why.clone()))?;
-                }
-                self.blind = why;
-            }
+            Hint::Coverage(coverage) => self.cover(coverage, first)?,
             Hint::Settle(_) => {}
         }
+        Ok(())
+    }
+
+    /// Takes what capture sees from now on.
+    fn cover(&mut self, coverage: Coverage, first: bool) -> Result<(), FollowError> {
+        if coverage == self.coverage {
+            return Ok(());
+        }
+        match &coverage {
+            Coverage::Whole => {}
+            Coverage::Partly(_, every) => self.rescan_at = Instant::now() + *every,
+            Coverage::Blind(why) => {
+                self.rescan_at = Instant::now() + RESCAN;
+                // Whoever opened capture knows what it could do at first.
+                if !first && !matches!(self.coverage, Coverage::Blind(_)) {
+                    self.tell(Followed::CaptureLost(why.clone()))?;
+                }
+            }
+        }
+        self.coverage = coverage;
         Ok(())
     }
 
@@ -309,11 +347,22 @@ impl Following {
         self.tell.send(what).map_err(|_| FollowError::Done)
     }
 
-    /// Looks at everything, where that is to be done, or at these paths. Returns what changed while it was looked at.
-    async fn look(&mut self, paths: BTreeMap<RelPath, Look>) -> Result<Vec<RelPath>, FollowError> {
-        if let Some(why) = self.dirty.take_everything() {
-            self.rescan_at = Instant::now() + RESCAN;
+    /// Looks at everything, for this reason, or else at these paths. Returns what changed while it was looked at.
+    async fn look(
+        &mut self,
+        everything: Option<String>,
+        paths: BTreeMap<RelPath, Look>,
+    ) -> Result<Vec<RelPath>, FollowError> {
+        if let Some(why) = everything {
+            let begun = Instant::now();
             let report = scan(&self.replica, |replica| replica.scan_all()).await?;
+            let took = begun.elapsed();
+            self.rested = self.clock() + took * BREATHER;
+            self.rescan_at = Instant::now()
+                + match &self.coverage {
+                    Coverage::Whole | Coverage::Blind(_) => RESCAN,
+                    Coverage::Partly(_, every) => (*every).max(took * RARELY),
+                };
             self.facts.rescans.fetch_add(1, Ordering::Relaxed);
             self.facts.looked_at_everything(&report);
             return self.looked(report, Some(why));
@@ -337,13 +386,14 @@ impl Following {
 
     /// Looks at everything that waits, however short it has rested.
     async fn settle(&mut self) -> Result<Settled, FollowError> {
-        if let Some(why) = self.blind.clone() {
-            self.dirty.everything(&why);
+        if let Coverage::Blind(why) = &self.coverage {
+            self.dirty.everything(why);
         }
         let mut restless = Vec::new();
         for attempt in 0..=SETTLING {
+            let everything = self.dirty.take_everything(Duration::MAX);
             let waiting = self.dirty.take_due(Duration::MAX);
-            restless = self.look(waiting).await?;
+            restless = self.look(everything, waiting).await?;
             if restless.is_empty() {
                 break;
             }
@@ -407,15 +457,16 @@ async fn still_written(
 }
 
 fn written() -> Look {
-    Look { recursive: false, written: true }
+    Look { recursive: false, written: true, ..Look::default() }
 }
 
 /// Turns an event into dirty paths.
 fn take_event(replica: &Replica, dirty: &mut DirtySet, writers: &mut Writers, event: &Event, now: Duration) {
-    let look = Look { recursive: event.recursive, written: false };
+    let look = Look { recursive: event.recursive, ..Look::default() };
     let at_once = Duration::ZERO;
     match event.kind {
-        EventKind::Lost(why) => dirty.everything(&why.to_string()),
+        // It concerns no path.
+        EventKind::Lost(_) => {}
         // Only the names that the file has in the tree, below: others' files with several names are many.
         EventKind::Elsewhere => {}
         EventKind::Write | EventKind::Truncate => {
@@ -430,11 +481,11 @@ fn take_event(replica: &Replica, dirty: &mut DirtySet, writers: &mut Writers, ev
             dirty.add(event.path.clone(), written(), now, at_once, PATIENCE);
         }
         EventKind::List => {
-            let look = Look { recursive: true, written: false };
+            let look = Look { recursive: true, written: false, ..Look::default() };
             dirty.add(event.path.clone(), look, now, at_once, PATIENCE);
         }
         EventKind::Rename | EventKind::Exchange => {
-            let whole = Look { recursive: true, written: false };
+            let whole = Look { recursive: true, written: false, ..Look::default() };
             dirty.add(event.path.clone(), whole, now, at_once, PATIENCE);
             if let Some(to) = &event.to {
                 dirty.add(to.clone(), whole, now, at_once, PATIENCE);
@@ -446,11 +497,13 @@ fn take_event(replica: &Replica, dirty: &mut DirtySet, writers: &mut Writers, ev
         | EventKind::Symlink
         | EventKind::Link
         | EventKind::Delete
-        | EventKind::Rmdir
-        | EventKind::Attributes
-        | EventKind::Xattr => {
+        | EventKind::Rmdir => {
             let open = event.kind == EventKind::Create && !event.closed && event.writers;
             dirty.add(event.path.clone(), look, now, if open { QUIET } else { at_once }, PATIENCE);
+        }
+        EventKind::Attributes | EventKind::Xattr => {
+            let look = Look { attributes: true, ..look };
+            dirty.add(event.path.clone(), look, now, at_once, PATIENCE);
         }
     }
     if event.linked {
@@ -466,15 +519,21 @@ fn take_event(replica: &Replica, dirty: &mut DirtySet, writers: &mut Writers, ev
 /// What a scan could not deal with stays dirty.
 fn note(dirty: &mut DirtySet, report: &ScanReport, now: Duration) {
     for path in &report.again {
-        dirty.add(path.clone(), Look { recursive: true, written: true }, now, AGAIN, PATIENCE);
+        dirty.add(
+            path.clone(),
+            Look { recursive: true, written: true, ..Look::default() },
+            now,
+            AGAIN,
+            PATIENCE,
+        );
     }
     for path in &report.grows {
-        dirty.later(path.clone(), Look { recursive: false, written: true }, now + GROWS);
+        dirty.later(path.clone(), Look { recursive: false, written: true, ..Look::default() }, now + GROWS);
     }
     for problem in &report.problems {
         if problem.severity == Severity::Failed {
             let path: RelPath = problem.path.clone();
-            dirty.later(path, Look { recursive: true, written: false }, now + TROUBLE);
+            dirty.later(path, Look { recursive: true, written: false, ..Look::default() }, now + TROUBLE);
         }
     }
 }

@@ -6,7 +6,8 @@
 //! [`Problem`], and its record stays. Deletions are written last, after [`Guard`] has seen how many there are.
 //!
 //! A hint may come before its change. So no name is looked at before the changes of names that are under way in its
-//! directory are done ([`Dir::wait_for_changes`]): what was looked at too early would not be hinted at again.
+//! directory are done ([`Dir::wait_for_changes`]), nor of its attributes ([`Dir::wait_for_attributes`]): what was looked at
+//! too early would not be hinted at again.
 
 use super::apply::dir_stamp;
 use super::findings::{Finding, Problem, Seen, Severity, What, Written};
@@ -25,7 +26,7 @@ use rayon::{Scope, ThreadPool};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ use std::time::Duration;
 const BATCH: usize = 8192;
 /// How many findings wait for the writer before the scanning threads do.
 const QUEUE: usize = 4096;
+/// How many directories are open at most for threads that will list them.
+const MOST_HELD: usize = 256;
 /// So many of the paths that alarm a guard are named.
 const SHOWN: usize = 1000;
 /// How many milliseconds a scan of everything waits before it looks again at what changed under it, time after time.
@@ -131,6 +134,8 @@ struct Walk<'a> {
     racy: Duration,
     /// What a killed owner left in the tree is dealt with on the way.
     recovering: bool,
+    /// How many directories are open for a thread that will list them.
+    held: AtomicUsize,
     /// The last answer of [`Walk::out_of_reach`]: for what is directly in this directory.
     mounts: Mutex<Option<(RelPath, Option<RelPath>)>>,
 }
@@ -183,7 +188,7 @@ impl Replica {
                 return Ok(report);
             }
             std::thread::sleep(Duration::from_millis(wait));
-            let again = Look { recursive: true, written: true };
+            let again = Look { recursive: true, written: true, ..Look::default() };
             let dirty = std::mem::take(&mut report.again).into_iter().map(|path| (path, again)).collect();
             let more = self.scan_dirty(&dirty)?;
             report.looked += more.looked;
@@ -292,6 +297,7 @@ impl Replica {
             hashed: AtomicU64::new(0),
             racy: self.capabilities.racy_window(),
             recovering: whole && self.recovering.load(Ordering::Relaxed),
+            held: AtomicUsize::new(0),
             mounts: Mutex::default(),
         };
         let mut report = ScanReport::default();
@@ -487,11 +493,18 @@ impl<'a> Walk<'a> {
                 if known.entry.content.is_dir()
                     && let Ok(opened) = dir.open_child_dir(&listed.name)
                 {
-                    scope.spawn(move |scope| self.directory(scope, opened, child));
+                    self.descend(scope, opened, child);
                 }
                 continue;
             }
-            self.look(scope, &dir, &listed.name, child, record, Look { recursive: true, written: false });
+            self.look(
+                scope,
+                &dir,
+                &listed.name,
+                child,
+                record,
+                Look { recursive: true, written: false, ..Look::default() },
+            );
         }
         for (gone, record) in known {
             self.absent(&dir, &gone, &record);
@@ -699,8 +712,27 @@ impl<'a> Walk<'a> {
             Err(e) => self.problem(&path, Severity::Failed, unreadable_extended(&e)),
         }
         if look.recursive || !known {
-            scope.spawn(move |scope| self.directory(scope, opened, path));
+            self.descend(scope, opened, path);
         }
+    }
+
+    /// Starts on a directory. One that has hundreds of thousands in it must not take as many descriptors: what is
+    /// waiting beyond some is closed, and opened again when its turn comes.
+    fn descend<'s>(&'s self, scope: &Scope<'s>, opened: Dir, path: RelPath) {
+        if self.held.fetch_add(1, Ordering::Relaxed) < MOST_HELD {
+            return scope.spawn(move |scope| {
+                self.directory(scope, opened, path);
+                self.held.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        self.held.fetch_sub(1, Ordering::Relaxed);
+        drop(opened);
+        scope.spawn(move |scope| match self.replica.dir.open_dir(&path) {
+            Ok(dir) => self.directory(scope, dir, path),
+            // It went, or became something else: that is for another look.
+            Err(e) if is_not_there(&e) => self.say(Report::Again(path)),
+            Err(e) => self.problem(&path, Severity::Failed, format!("cannot open the directory: {e}")),
+        });
     }
 
     /// Returns whether a directory that the peer deleted holds nothing that would make it a new one.
@@ -881,7 +913,12 @@ impl<'a> Walk<'a> {
             Ok(dir) => dir,
             Err(e) if is_not_there(&e) => {
                 // The directory itself is gone or something else: that is what has to be looked at.
-                return self.hinted(scope, &parent, Look { recursive: true, written: false }, hinted);
+                return self.hinted(
+                    scope,
+                    &parent,
+                    Look { recursive: true, written: false, ..Look::default() },
+                    hinted,
+                );
             }
             Err(e) => {
                 self.problem(&parent, Severity::Failed, format!("cannot open the directory: {e}"));
@@ -892,11 +929,19 @@ impl<'a> Walk<'a> {
             // Most programs stand before the operation, which may then wait, for a processor or the journal.
             dir.wait_for_changes();
         }
+        if look.attributes {
+            dir.wait_for_attributes(&name);
+        }
         if !parent.is_root() {
             let Some(above) = self.known(self.snapshot.get(&parent)) else { return false };
             if !above.is_some_and(|r| r.entry.content.is_dir()) {
                 // Nobody has looked at the directory yet; it comes with all that is in it.
-                return self.hinted(scope, &parent, Look { recursive: true, written: false }, hinted);
+                return self.hinted(
+                    scope,
+                    &parent,
+                    Look { recursive: true, written: false, ..Look::default() },
+                    hinted,
+                );
             }
         }
         let Some(record) = self.known(self.snapshot.get(path)) else { return false };

@@ -29,7 +29,7 @@ fn path(path: &str) -> RelPath {
 }
 
 fn hint(at: &str, recursive: bool) -> BTreeMap<RelPath, Look> {
-    BTreeMap::from([(path(at), Look { recursive, written: false })])
+    BTreeMap::from([(path(at), Look { recursive, written: false, ..Look::default() })])
 }
 
 impl World {
