@@ -4,7 +4,7 @@ use crate::archive::ArchiveError;
 use crate::cli::ServeArgs;
 use crate::core::filter::Filter;
 use crate::daemon::client;
-use crate::daemon::hub::Hub;
+use crate::daemon::hub::{Hub, Wish};
 use crate::exit::ExitStatus;
 use crate::link::session::{Next, Session, scan_filter};
 use crate::link::{Event, LinkError, accept};
@@ -250,7 +250,8 @@ async fn drive(
             continue;
         }
         if start == Start::Live && following.is_none() {
-            let share = hub.get_or_insert_with(Hub::new).watch(&replica.root, choice).await;
+            let share =
+                hub.get_or_insert_with(Hub::new).watch(&replica.root, Wish { choice, ring: None }).await;
             session.tell_capture(format!("far end: {}", share.said)).await;
             let (tell, mut told) = mpsc::unbounded_channel();
             let facts = Arc::default();

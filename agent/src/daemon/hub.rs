@@ -33,6 +33,15 @@ pub struct Share {
     pub said: String,
 }
 
+/// How a root is to be watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    /// By which tier.
+    pub choice: CaptureChoice,
+    /// With how many bytes of room for events, if not as many as usual. The largest that is wished for counts.
+    pub ring: Option<u32>,
+}
+
 /// What can be told of the capture.
 #[derive(Debug, Clone)]
 pub struct CaptureFacts {
@@ -49,7 +58,7 @@ pub struct Hub {
 }
 
 enum Request {
-    Watch { root: PathBuf, choice: CaptureChoice, tell: oneshot::Sender<Share> },
+    Watch { root: PathBuf, wish: Wish, tell: oneshot::Sender<Share> },
     Facts(oneshot::Sender<CaptureFacts>),
     Settle { root: PathBuf, tell: oneshot::Sender<crate::replica::follow::Settled> },
 }
@@ -69,9 +78,9 @@ impl Hub {
     }
 
     /// Begins to watch a root. When this returns, nothing that happens below it is missed.
-    pub async fn watch(&self, root: &Path, choice: CaptureChoice) -> Share {
+    pub async fn watch(&self, root: &Path, wish: Wish) -> Share {
         let (tell, told) = oneshot::channel();
-        let _ = self.requests.send(Request::Watch { root: root.to_owned(), choice, tell });
+        let _ = self.requests.send(Request::Watch { root: root.to_owned(), wish, tell });
         match told.await {
             Ok(share) => share,
             Err(_) => {
@@ -104,7 +113,7 @@ fn blind(why: &str) -> String {
 /// A root that is watched.
 struct Slot {
     root: PathBuf,
-    choice: CaptureChoice,
+    wish: Wish,
     hints: mpsc::Sender<Hint>,
     room: Arc<Semaphore>,
     /// Something could not be handed over: it has to look at everything.
@@ -189,8 +198,8 @@ impl Captor {
                         let tier = self.capture.as_ref().map(Capture::tier);
                         let _ = tell.send(CaptureFacts { tier, stats });
                     }
-                    Some(Request::Watch { root, choice, tell }) => {
-                        self.add(root, choice, tell);
+                    Some(Request::Watch { root, wish, tell }) => {
+                        self.add(root, wish, tell);
                         anew = Some(Instant::now() + TOGETHER);
                     }
                     Some(Request::Settle { root, tell }) => self.settle(&root, tell).await,
@@ -216,11 +225,11 @@ impl Captor {
         }
     }
 
-    fn add(&mut self, root: PathBuf, choice: CaptureChoice, tell: oneshot::Sender<Share>) {
+    fn add(&mut self, root: PathBuf, wish: Wish, tell: oneshot::Sender<Share>) {
         let (hints, share) = mpsc::channel(BATCHES);
         self.slots.push(Slot {
             root,
-            choice,
+            wish,
             hints,
             room: Arc::new(Semaphore::new(QUEUE as usize)),
             lost: false,
@@ -258,14 +267,16 @@ impl Captor {
     async fn open_anew(&mut self) {
         self.slots.retain(|slot| !slot.hints.is_closed() || slot.awaited.is_some());
         let mut wanted: Vec<PathBuf> = Vec::new();
-        for slot in self.slots.iter().filter(|slot| slot.choice != CaptureChoice::Scan) {
+        for slot in self.slots.iter().filter(|slot| slot.wish.choice != CaptureChoice::Scan) {
             wanted.push(slot.root.clone());
         }
         if wanted == self.captured && self.capture.is_some() {
             return self.tell_coverage();
         }
-        let choice = self.slots.iter().map(|slot| slot.choice).find(|choice| *choice != CaptureChoice::Scan);
-        let opening = tokio::task::spawn_blocking(move || open(choice?, wanted));
+        let choice =
+            self.slots.iter().map(|slot| slot.wish.choice).find(|choice| *choice != CaptureChoice::Scan);
+        let ring = self.slots.iter().filter_map(|slot| slot.wish.ring).max();
+        let opening = tokio::task::spawn_blocking(move || open(Wish { choice: choice?, ring }, wanted));
         tokio::pin!(opening);
         // The one that is there is emptied meanwhile.
         let opened = loop {
@@ -332,7 +343,7 @@ impl Captor {
         let remote: Vec<&PathBuf> = self.remote.iter().filter_map(|&at| self.captured.get(at)).collect();
         for slot in &mut self.slots {
             let (coverage, said) = match (tier, &self.uncovered) {
-                _ if slot.choice == CaptureChoice::Scan => (
+                _ if slot.wish.choice == CaptureChoice::Scan => (
                     Coverage::Blind("capture is off".to_owned()),
                     "no capture: everything is looked at once a minute".to_owned(),
                 ),
@@ -428,12 +439,14 @@ struct Opened {
 }
 
 /// Opens capture for these roots, without those that cannot be watched. Blocks.
-fn open(choice: CaptureChoice, mut roots: Vec<PathBuf>) -> Option<Opened> {
+fn open(wish: Wish, mut roots: Vec<PathBuf>) -> Option<Opened> {
     loop {
         if roots.is_empty() {
             return Some(Opened::default());
         }
-        let request = CaptureRequest { mode: choice.into(), ..CaptureRequest::default() };
+        let usual = CaptureRequest::default();
+        let ring_bytes = wish.ring.unwrap_or(usual.ring_bytes);
+        let request = CaptureRequest { mode: wish.choice.into(), ring_bytes, ..usual };
         match Capture::open(&request, &roots) {
             Ok((capture, report)) if capture.tier() != Tier::Scan => {
                 let TierReport { look_every, uncovered, missing, .. } = report.chosen;

@@ -2,7 +2,7 @@
 //! and lent to every link. What goes wrong with it halts its links, and no others.
 
 use super::News;
-use super::hub::Hub;
+use super::hub::{Hub, Wish};
 use super::said::Said;
 use crate::archive::ArchiveError;
 use crate::core::filter::Filter;
@@ -382,8 +382,9 @@ impl Keeper {
 
     async fn follow(&mut self, replica: &Arc<Replica>, approved: u64) -> Turn {
         // Armed before the scan: what changes during it is seen by one of the two.
-        let choice = self.kept.care.options.capture;
-        let share = self.kept.hub.watch(&self.kept.root, choice).await;
+        let options = &self.kept.care.options;
+        let wish = Wish { choice: options.capture, ring: options.capture_ring };
+        let share = self.kept.hub.watch(&self.kept.root, wish).await;
         self.tell(News::Note(format!("{}: {}", self.kept.root.display(), share.said)));
         *self.kept.said.lock().expect("no thread panics with this locked") = share.said;
         let (tell, mut followed) = mpsc::unbounded_channel();

@@ -248,6 +248,7 @@ impl Draft {
             }
             "max-delete" => replica.max_delete = value::max_delete(text)?,
             "capture" => replica.capture = value::capture(text)?,
+            "capture-ring" => replica.capture_ring = value::ring(text)?,
             "compress" => policy.compress = value::compress(text)?,
             "bwlimit" => policy.bwlimit = value::rate(text)?,
             "fsync" => replica.fsync = value::fsync(text)?,

@@ -73,6 +73,9 @@ pub struct ReplicaOptions {
     pub fsync: Fsync,
     /// How changes are noticed.
     pub capture: CaptureChoice,
+    /// How many bytes of events the kernel keeps for this process, if not as many as usual. Never taken from a peer.
+    #[serde(skip)]
+    pub capture_ring: Option<u32>,
     /// How many threads read and hash; `None` is one a processor.
     pub max_threads: Option<u32>,
 }
@@ -93,6 +96,7 @@ impl Default for ReplicaOptions {
             backup: BackupOptions::default(),
             fsync: Fsync::Batch,
             capture: CaptureChoice::Auto,
+            capture_ring: None,
             max_threads: None,
         }
     }

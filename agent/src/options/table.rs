@@ -226,6 +226,7 @@ pub static OPTIONS: &[OptionDef] = &[
     def(Own, "max-delete", Text, "N|N%", Works, "Stop when a pass would delete more [default: 50%, and more than 100]"),
     def(Own, "confirm-deletes", Int, "N", Works, "Allow this pass up to N deletions"),
     def(Own, "capture", Text, "TIER", Works, "How changes are noticed: auto, ebpf, kprobe, fentry, tracepoint, fanotify, scan [default: auto]"),
+    def(Own, "capture-ring", Text, "SIZE", Works, "Room in the kernel for events that wait, from 64K to 256M; more than it holds has everything looked at [default: 4M]"),
     def(Own, "fsync", Text, "WHEN", Works, "When data is made durable: batch, file, none [default: batch]"),
     def(Own, "changelog-dir", Text, "DIR", Works, "Note each change with its time there, in a file for each day of the week"),
     def(Own, "state-dir", Text, "DIR", Works, "Where archives lie [default: /var/lib/vfsync, or ~/.local/state/vfsync without root]"),

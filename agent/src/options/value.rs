@@ -120,6 +120,18 @@ pub(super) fn max_delete(value: &[u8]) -> Result<MaxDelete, Why> {
     }
 }
 
+/// Reads the size of the ring of events, in bytes.
+pub(super) fn ring(value: &[u8]) -> Result<Option<u32>, Why> {
+    const LEAST: u64 = 64 << 10;
+    const MOST: u64 = 256 << 20;
+    let bytes =
+        rate(value).ok().flatten().filter(|bytes| bytes.is_power_of_two() && (LEAST..=MOST).contains(bytes));
+    match bytes.and_then(|bytes| u32::try_from(bytes).ok()) {
+        Some(bytes) => Ok(Some(bytes)),
+        None => Err("it takes a power of two from 64K to 256M, such as 16M".into()),
+    }
+}
+
 /// Reads when data is made durable.
 pub(super) fn fsync(value: &[u8]) -> Result<Fsync, Why> {
     match value {
