@@ -220,6 +220,17 @@ impl Trap {
         })
     }
 
+    /// Writes to a file out of the page: until the trap is let go, the file's lock is held.
+    fn write(&self, file: &std::path::Path) -> std::thread::JoinHandle<()> {
+        let (file, page) = (fs::File::options().write(true).open(file).unwrap(), self.page);
+        std::thread::spawn(move || {
+            use std::os::fd::AsRawFd;
+            // SAFETY: the page is longer than a byte, and nobody else's.
+            let written = unsafe { libc::syscall(libc::SYS_write, file.as_raw_fd(), page, 1) };
+            assert_eq!(written, 1, "{}", io::Error::last_os_error());
+        })
+    }
+
     /// Waits until somebody has stepped on it.
     fn sprung(&self) {
         use rustix::event::{PollFd, PollFlags, poll};
@@ -288,4 +299,77 @@ fn a_hint_that_comes_before_its_change_is_looked_at_when_that_is_done() {
     let is_new =
         |content: &Content| matches!(content, Content::File { digest: d, .. } if d.0 == *digest.as_bytes());
     assert!(record.is_some_and(|record| is_new(&record.entry.content)));
+}
+
+#[test]
+fn attributes_that_are_about_to_change_are_looked_at_when_that_is_done() {
+    use std::thread;
+    let Some(trap) = Trap::set() else {
+        eprintln!("skipped: this user may not have the kernel's page faults");
+        return;
+    };
+    let pause = || thread::sleep(Duration::from_millis(1));
+    let world = world();
+    world.file("file", "1");
+    let file = world.tree.join("file");
+    rustix::fs::chmod(&file, rustix::fs::Mode::from_raw_mode(0o644)).unwrap();
+    world.replica.scan_all().unwrap();
+    let writing = trap.write(&file);
+    trap.sprung();
+    let changing = thread::Builder::new().name("changing".to_owned()).spawn(move || {
+        rustix::fs::chmodat(
+            rustix::fs::CWD,
+            &file,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            rustix::fs::AtFlags::empty(),
+        )
+        .unwrap();
+    });
+    while !waits("changing", libc::SYS_fchmodat) {
+        pause();
+    }
+    let look = Look { attributes: true, ..Look::default() };
+    let hints = BTreeMap::from([(path("file"), look)]);
+    thread::scope(|threads| {
+        let scan = threads.spawn(|| world.replica.scan_dirty(&hints).unwrap());
+        while !scan.is_finished() && !waits("scan-", libc::SYS_lremovexattr) {
+            pause();
+        }
+        trap.let_go();
+        assert!(scan.join().unwrap().again.is_empty());
+    });
+    writing.join().unwrap();
+    changing.unwrap().join().unwrap();
+    let record = world.replica.archive.read().unwrap().get(&path("file")).unwrap().unwrap();
+    assert_eq!(
+        record.shown.unwrap().attributes.mode & 0o777,
+        0o600,
+        "it was looked at before it was changed"
+    );
+}
+
+/// A directory with many others in it took a descriptor for each of them.
+#[test]
+fn a_directory_with_thousands_of_others_takes_no_descriptor_for_each() {
+    let world = world();
+    for n in 0..3000 {
+        world.file(&format!("many/{n}/file"), "");
+    }
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let most = std::thread::scope(|threads| {
+        let counting = threads.spawn(|| {
+            let mut most = 0;
+            while !over.load(Ordering::Relaxed) {
+                let in_tree = |link: PathBuf| fs::read_link(link).is_ok_and(|to| to.starts_with(&world.tree));
+                let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+                most = most.max(open.filter(|fd| in_tree(fd.path())).count());
+            }
+            most
+        });
+        let report = world.replica.scan_all().unwrap();
+        over.store(true, Ordering::Relaxed);
+        assert_eq!((report.changed, report.problems.len(), report.again.len()), (6001, 0, 0));
+        counting.join().unwrap()
+    });
+    assert!(most < 600, "{most} descriptors");
 }
