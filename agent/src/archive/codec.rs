@@ -7,6 +7,7 @@
 use crate::core::entry::{AttributeMask, Attributes, Content, Entry, Record, Shown, Stamp, Timestamp};
 use crate::core::extended::{Extended, ShownExtended};
 use crate::core::path::RelPath;
+use crate::core::renamed::Renamed;
 use crate::core::version::{Lineage, ReplicaId, Sequence, Version};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -57,6 +58,15 @@ pub struct Intent {
     pub entry: Entry,
     /// The peer that it comes from.
     pub from: Option<ReplicaId>,
+}
+
+/// A directory that is about to get another name, as a peer's has: noted before, cleared with its records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenameIntent {
+    /// The rename.
+    pub renamed: Renamed,
+    /// The peer that it comes from.
+    pub from: ReplicaId,
 }
 
 /// Small numbers for replica ids.

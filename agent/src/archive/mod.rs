@@ -11,12 +11,12 @@ mod open;
 mod snapshot;
 mod writer;
 
-pub use codec::{Disputed, Intent, Open, OpenReason};
+pub use codec::{Disputed, Intent, Open, OpenReason, RenameIntent};
 pub use open::{Archive, ArchiveError, Durable, Opened, RootIdentity};
 pub use snapshot::Snapshot;
 pub use writer::Writer;
 
-use crate::core::entry::{Content, Digest};
+use crate::core::entry::{Content, Digest, Record};
 use crate::core::path::RelPath;
 use crate::core::version::Sequence;
 use redb::TableDefinition;
@@ -42,6 +42,11 @@ const PEERS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("peers"
 /// Path key → what is about to be put there.
 const INTENTS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("intents");
 
+/// Path key of a directory's new name → the rename that is about to give it to it.
+const RENAMES: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("renames");
+/// Inode number → path key of the directory that has it. Only a hint: a number may be there on several file systems.
+const DIRECTORIES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("directories");
+
 /// (Start of a digest, sequence number of the record that has it) → nothing: where the files are that have it. Only of
 /// files above [`INDEXED`].
 const CONTENTS: TableDefinition<'static, (u64, u64), ()> = TableDefinition::new("contents");
@@ -56,6 +61,12 @@ fn content_key(content: &Content, sequence: Sequence) -> Option<(u64, u64)> {
         Content::File { size, digest } if *size > INDEXED => Some((start_of(digest), sequence.0)),
         Content::File { .. } | Content::Deleted | Content::Dir | Content::Symlink { .. } => None,
     }
+}
+
+/// Returns the inode number under which a record's directory is found; `None` if it is none.
+fn directory_key(record: &Record) -> Option<u64> {
+    let shown = record.shown.as_ref().filter(|_| record.entry.content.is_dir())?;
+    shown.stamp.map(|stamp| stamp.ino)
 }
 
 fn start_of(digest: &Digest) -> u64 {

@@ -4,8 +4,8 @@ use super::codec::{Interner, decode_record};
 use super::snapshot::Snapshot;
 use super::writer::Writer;
 use super::{
-    CONTENTS, DISPUTED, ENTRIES, INTENTS, META, OPEN, PEERS, POSITIONS, REPLICAS, SCOPES, SEQUENCES,
-    content_key,
+    CONTENTS, DIRECTORIES, DISPUTED, ENTRIES, INTENTS, META, OPEN, PEERS, POSITIONS, RENAMES, REPLICAS,
+    SCOPES, SEQUENCES, content_key, directory_key,
 };
 use crate::core::version::{ReplicaId, Sequence};
 use redb::{Database, ReadableDatabase, ReadableTable};
@@ -396,6 +396,10 @@ fn open_checked(file: &Path, folder: &Path, root: &Path, clean: bool) -> Result<
             index_contents(&transaction, &interner)?;
             meta.insert("contents", &[1][..])?;
         }
+        if meta.get("directories")?.is_none() {
+            index_directories(&transaction, &interner)?;
+            meta.insert("directories", &[1][..])?;
+        }
         transaction.open_table(SEQUENCES)?;
         transaction.open_table(POSITIONS)?;
         transaction.open_table(SCOPES)?;
@@ -403,6 +407,7 @@ fn open_checked(file: &Path, folder: &Path, root: &Path, clean: bool) -> Result<
         transaction.open_table(DISPUTED)?;
         transaction.open_table(PEERS)?;
         transaction.open_table(INTENTS)?;
+        transaction.open_table(RENAMES)?;
         (ReplicaId(replica), interner)
     };
     transaction.commit()?;
@@ -431,6 +436,20 @@ fn index_contents(transaction: &redb::WriteTransaction, interner: &Interner) -> 
         let record = record.ok_or(ArchiveError::Damaged("a record cannot be read"))?;
         if let Some(at) = content_key(&record.entry.content, record.sequence) {
             contents.insert(at, ())?;
+        }
+    }
+    Ok(())
+}
+
+/// Fills the index of directories in an archive of a version that had none.
+fn index_directories(transaction: &redb::WriteTransaction, interner: &Interner) -> Result<(), ArchiveError> {
+    let mut directories = transaction.open_table(DIRECTORIES)?;
+    for row in transaction.open_table(ENTRIES)?.iter()? {
+        let (key, value) = row?;
+        let record = decode_record(value.value(), interner);
+        let record = record.ok_or(ArchiveError::Damaged("a record cannot be read"))?;
+        if let Some(inode) = directory_key(&record) {
+            directories.insert(inode, key.value())?;
         }
     }
     Ok(())

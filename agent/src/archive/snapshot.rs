@@ -3,14 +3,14 @@
 use super::codec::{Disputed, Intent, Interner, Open, decode_holder, decode_record, without_format};
 use super::open::{ArchiveError, last_sequence};
 use super::{
-    CONTENTS, DISPUTED, ENTRIES, INTENTS, META, OPEN, PEERS, POSITIONS, SCOPES, SEQUENCES, below, key, path,
-    start_of,
+    CONTENTS, DIRECTORIES, DISPUTED, ENTRIES, INTENTS, META, OPEN, PEERS, POSITIONS, RENAMES, SCOPES,
+    SEQUENCES, below, key, path, start_of,
 };
 use crate::core::entry::{Content, Digest, Record};
 use crate::core::path::RelPath;
 use crate::core::version::{ReplicaId, Sequence};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTableMetadata};
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::{Arc, RwLock};
 
 /// A consistent, read-only view of an archive.
@@ -18,12 +18,14 @@ pub struct Snapshot {
     entries: ReadOnlyTable<&'static [u8], &'static [u8]>,
     sequences: ReadOnlyTable<u64, &'static [u8]>,
     contents: ReadOnlyTable<(u64, u64), ()>,
+    directories: ReadOnlyTable<u64, &'static [u8]>,
     positions: ReadOnlyTable<u64, u64>,
     scopes: ReadOnlyTable<u64, u64>,
     open: ReadOnlyTable<(u64, &'static [u8]), &'static [u8]>,
     disputed: ReadOnlyTable<(u64, &'static [u8]), &'static [u8]>,
     peers: ReadOnlyTable<u64, &'static [u8]>,
     intents: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    renames: ReadOnlyTable<&'static [u8], &'static [u8]>,
     meta: ReadOnlyTable<&'static str, &'static [u8]>,
     interner: Arc<RwLock<Interner>>,
 }
@@ -40,12 +42,14 @@ impl Snapshot {
             entries: transaction.open_table(ENTRIES)?,
             sequences: transaction.open_table(SEQUENCES)?,
             contents: transaction.open_table(CONTENTS)?,
+            directories: transaction.open_table(DIRECTORIES)?,
             positions: transaction.open_table(POSITIONS)?,
             scopes: transaction.open_table(SCOPES)?,
             open: transaction.open_table(OPEN)?,
             disputed: transaction.open_table(DISPUTED)?,
             peers: transaction.open_table(PEERS)?,
             intents: transaction.open_table(INTENTS)?,
+            renames: transaction.open_table(RENAMES)?,
             meta: transaction.open_table(META)?,
             interner,
         })
@@ -137,6 +141,34 @@ impl Snapshot {
             paths.push((Sequence(sequence.value()), path));
         }
         Ok(paths)
+    }
+
+    /// As [`Snapshot::since`], without what has a number in one of these ranges, which are in order and apart.
+    pub fn since_but(
+        &self,
+        after: Sequence,
+        most: usize,
+        ranges: &[Range<u64>],
+    ) -> Result<Vec<(Sequence, RelPath)>, ArchiveError> {
+        let (mut paths, mut from) = (Vec::new(), after.0.saturating_add(1));
+        let ends = ranges.iter().cloned().chain(std::iter::once(u64::MAX..u64::MAX));
+        for range in ends {
+            if from < range.start {
+                for row in self.sequences.range(from..range.start)?.take(most - paths.len()) {
+                    let (sequence, key) = row?;
+                    let path = path(key.value()).ok_or(ArchiveError::Damaged("a key is no path"))?;
+                    paths.push((Sequence(sequence.value()), path));
+                }
+            }
+            from = from.max(range.end);
+        }
+        Ok(paths)
+    }
+
+    /// Returns where a directory with this inode number stands, if the archive has one; on which file system, nobody says.
+    pub fn directory(&self, inode: u64) -> Result<Option<RelPath>, ArchiveError> {
+        let Some(key) = self.directories.get(inode)? else { return Ok(None) };
+        path(key.value()).map(Some).ok_or(ArchiveError::Damaged("a key is no path"))
     }
 
     /// Returns up to `most` paths at which a file with this content stands, of those that are large enough to be found
@@ -276,6 +308,12 @@ impl Snapshot {
     /// Returns every path with an intent: those that the last owner was at when it stopped.
     pub fn intents(&self) -> Result<Vec<RelPath>, ArchiveError> {
         let rows = self.intents.range::<&[u8]>(..)?;
+        rows.map(|row| path(row?.0.value()).ok_or(ArchiveError::Damaged("a key is no path"))).collect()
+    }
+
+    /// Returns the new name of every directory that the last owner was about to rename when it stopped.
+    pub fn rename_intents(&self) -> Result<Vec<RelPath>, ArchiveError> {
+        let rows = self.renames.range::<&[u8]>(..)?;
         rows.map(|row| path(row?.0.value()).ok_or(ArchiveError::Damaged("a key is no path"))).collect()
     }
 }

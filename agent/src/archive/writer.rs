@@ -1,12 +1,13 @@
 //! A [`Writer`] changes the archive within one transaction.
 
 use super::codec::{
-    Disputed, Intent, Interner, Open, decode_holder, decode_record, encode_holder, encode_record, with_format,
+    Disputed, Intent, Interner, Open, RenameIntent, decode_holder, decode_record, encode_holder,
+    encode_record, with_format, without_format,
 };
 use super::open::{ArchiveError, last_sequence};
 use super::{
-    CONTENTS, DISPUTED, ENTRIES, INTENTS, META, OPEN, PEERS, POSITIONS, REPLICAS, SCOPES, SEQUENCES,
-    content_key, key,
+    CONTENTS, DIRECTORIES, DISPUTED, ENTRIES, INTENTS, META, OPEN, PEERS, POSITIONS, RENAMES, REPLICAS,
+    SCOPES, SEQUENCES, below, content_key, directory_key, key, path,
 };
 use crate::core::entry::{AttributeMask, Record};
 use crate::core::path::RelPath;
@@ -31,6 +32,8 @@ pub struct Writer<'t> {
     disputed: Table<'t, (u64, &'static [u8]), &'static [u8]>,
     peers: Table<'t, u64, &'static [u8]>,
     intents: Table<'t, &'static [u8], &'static [u8]>,
+    renames: Table<'t, &'static [u8], &'static [u8]>,
+    directories: Table<'t, u64, &'static [u8]>,
     interner: Interner,
     interned: usize,
     shared: Arc<RwLock<Interner>>,
@@ -67,6 +70,8 @@ impl<'t> Writer<'t> {
             disputed: transaction.open_table(DISPUTED)?,
             peers: transaction.open_table(PEERS)?,
             intents: transaction.open_table(INTENTS)?,
+            renames: transaction.open_table(RENAMES)?,
+            directories: transaction.open_table(DIRECTORIES)?,
             interner,
             shared,
             replica,
@@ -116,17 +121,22 @@ impl<'t> Writer<'t> {
     /// Stores a record under the sequence number that it carries.
     pub fn put(&mut self, path: &RelPath, record: &Record) -> Result<(), ArchiveError> {
         let key = key(path);
-        self.forget(&key)?;
         let value = encode_record(record, &mut self.interner);
         // Before the record that uses them: a reader of this transaction's result must find the ids.
         for (i, id) in self.interner.ids_from(self.interned).iter().enumerate() {
             self.replicas.insert((self.interned + i) as u32, id.0)?;
         }
         self.interned = self.interner.len();
-        self.entries.insert(&key[..], &value[..])?;
+        let old = self.entries.insert(&key[..], &value[..])?.map(|v| v.value().to_vec());
+        if let Some(old) = old {
+            self.forgotten(&key, &old)?;
+        }
         self.sequences.insert(record.sequence.0, &key[..])?;
         if let Some(at) = content_key(&record.entry.content, record.sequence) {
             self.contents.insert(at, ())?;
+        }
+        if let Some(inode) = directory_key(record) {
+            self.directories.insert(inode, &key[..])?;
         }
         self.live += u64::from(record.entry.content.is_live());
         Ok(())
@@ -135,18 +145,73 @@ impl<'t> Writer<'t> {
     /// Removes all knowledge of a path.
     pub fn remove(&mut self, path: &RelPath) -> Result<(), ArchiveError> {
         let key = key(path);
-        self.forget(&key)
+        let old = self.entries.remove(&key[..])?.map(|v| v.value().to_vec());
+        old.map_or(Ok(()), |old| self.forgotten(&key, &old))
     }
 
-    fn forget(&mut self, key: &[u8]) -> Result<(), ArchiveError> {
-        let Some(old) = self.entries.remove(key)?.map(|v| v.value().to_vec()) else { return Ok(()) };
+    /// Takes a record that is gone out of what leads to it.
+    fn forgotten(&mut self, key: &[u8], old: &[u8]) -> Result<(), ArchiveError> {
         let old =
-            decode_record(&old, &self.interner).ok_or(ArchiveError::Damaged("a record cannot be read"))?;
+            decode_record(old, &self.interner).ok_or(ArchiveError::Damaged("a record cannot be read"))?;
         self.live = self.live.saturating_sub(u64::from(old.entry.content.is_live()));
         self.sequences.remove(old.sequence.0)?;
         if let Some(at) = content_key(&old.entry.content, old.sequence) {
             self.contents.remove(at)?;
         }
+        if let Some(inode) = directory_key(&old)
+            && self.directories.get(inode)?.is_some_and(|at| at.value() == key)
+        {
+            self.directories.remove(inode)?;
+        }
+        Ok(())
+    }
+
+    /// Takes `count` sequence numbers that follow one another, and returns the first.
+    pub fn next_sequences(&mut self, count: u64) -> Sequence {
+        let first = Sequence(self.last.0 + 1);
+        self.last = Sequence(self.last.0 + count);
+        first
+    }
+
+    /// Returns up to `most` of what is known strictly below a directory, after a path if one is given, in the order of a
+    /// walk.
+    pub fn some_below(
+        &self,
+        dir: &RelPath,
+        after: Option<&RelPath>,
+        most: usize,
+    ) -> Result<Vec<(RelPath, Record)>, ArchiveError> {
+        let (from, to) = below(dir);
+        let start = match after {
+            Some(after) => Bound::Excluded(key(after)),
+            None => Bound::Included(from),
+        };
+        let start = start.as_ref().map(|key| &key[..]);
+        let end = to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.entries.range::<&[u8]>((start, end))?.take(most);
+        rows.map(|row| {
+            let (key, value) = row?;
+            let path = path(key.value()).ok_or(ArchiveError::Damaged("a key is no path"))?;
+            let record = decode_record(value.value(), &self.interner);
+            Ok((path, record.ok_or(ArchiveError::Damaged("a record cannot be read"))?))
+        })
+        .collect()
+    }
+
+    /// Returns the rename that was about to give a directory this name.
+    pub fn rename_intent(&self, to: &RelPath) -> Result<Option<RenameIntent>, ArchiveError> {
+        Ok(self.renames.get(&key(to)[..])?.and_then(|v| without_format(v.value())))
+    }
+
+    /// Notes that a directory is about to be renamed.
+    pub fn set_rename_intent(&mut self, intent: &RenameIntent) -> Result<(), ArchiveError> {
+        self.renames.insert(&key(&intent.renamed.to)[..], &with_format(intent)[..])?;
+        Ok(())
+    }
+
+    /// Removes the note.
+    pub fn clear_rename_intent(&mut self, to: &RelPath) -> Result<(), ArchiveError> {
+        self.renames.remove(&key(to)[..])?;
         Ok(())
     }
 

@@ -136,8 +136,8 @@ impl<'a> Teller<'a> {
             Event::Notice(_) => {}
         }
         match event {
-            Event::Change { path, kind, action, side, outcome } => {
-                self.change(path, kind, action, side, outcome);
+            Event::Change { path, from, kind, action, side, outcome } => {
+                self.change((path, from), kind, action, side, outcome);
             }
             Event::Conflict { path, local, remote } => {
                 // Both ends see it.
@@ -155,7 +155,14 @@ impl<'a> Teller<'a> {
         self.untold.retain(|asked| !path.starts_with(asked));
     }
 
-    fn change(&mut self, path: RelPath, kind: Kind, action: wire::Action, side: Side, outcome: Outcome) {
+    fn change(
+        &mut self,
+        (path, from): (RelPath, Option<RelPath>),
+        kind: Kind,
+        action: wire::Action,
+        side: Side,
+        outcome: Outcome,
+    ) {
         let kind = match kind {
             Kind::File => ItemKind::File,
             Kind::Dir => ItemKind::Dir,
@@ -166,12 +173,13 @@ impl<'a> Teller<'a> {
             wire::Action::Update => Action::Update,
             wire::Action::Delete => Action::Delete,
             wire::Action::Props => Action::Props,
+            wire::Action::Rename => Action::Rename,
         };
         let direction = self.direction(side);
         if outcome == Outcome::Done
             && let Some(plan) = &mut self.plan
         {
-            plan.push(Planned::Change { path, from: None, kind, action, direction });
+            plan.push(Planned::Change { path, from, kind, action, direction });
             return;
         }
         let (result, reason) = match outcome {
@@ -181,7 +189,7 @@ impl<'a> Teller<'a> {
             Outcome::Partly(why) | Outcome::Failed(why) => (ItemResult::Failed, why),
             Outcome::Skipped(why) => (ItemResult::Skipped, why),
         };
-        self.item(Item { cause: Cause::Change, path, from: None, kind, action, direction, result, reason });
+        self.item(Item { cause: Cause::Change, path, from, kind, action, direction, result, reason });
     }
 
     fn problem(&mut self, side: Side, problem: Problem) {

@@ -10,4 +10,5 @@ pub mod order;
 pub mod path;
 pub mod reconcile;
 pub mod removal;
+pub mod renamed;
 pub mod version;

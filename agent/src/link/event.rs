@@ -26,6 +26,8 @@ pub enum Event {
     Change {
         /// Where.
         path: RelPath,
+        /// Where it was, if it was renamed.
+        from: Option<RelPath>,
         /// What stands there afterwards, or stood there before it was deleted.
         kind: Kind,
         /// What was done.
@@ -108,6 +110,12 @@ fn or_none(names: &str) -> &str {
     if names.is_empty() { "none" } else { names }
 }
 
+/// Returns that a directory was renamed.
+pub(super) fn of_rename(from: &RelPath, to: &RelPath, side: Side) -> Event {
+    let (path, from) = (to.clone(), Some(from.clone()));
+    Event::Change { path, from, kind: Kind::Dir, action: Action::Rename, side, outcome: Outcome::Done }
+}
+
 /// Returns what a verdict over the entry `offered` at `path` means to a person; `None` for what is nothing new.
 /// In a `plan`, what would be done counts as new.
 /// `side` is the receiver's; `here` is what stood there, where it is known.
@@ -120,7 +128,8 @@ pub(super) fn of_verdict(
     plan: bool,
 ) -> Option<Event> {
     let kind = offered.content.kind().or_else(|| here.and_then(|e| e.content.kind())).unwrap_or(Kind::File);
-    let change = |action, outcome| Some(Event::Change { path: path.clone(), kind, action, side, outcome });
+    let change =
+        |action, outcome| Some(Event::Change { path: path.clone(), from: None, kind, action, side, outcome });
     let wanted = match (here.map(|e| e.content.is_live()), offered.content.is_live()) {
         (_, false) => Action::Delete,
         (Some(true), true) => Action::Update,
@@ -137,7 +146,7 @@ pub(super) fn of_verdict(
                 (Some(_), Some(_)) => Action::Update,
             };
             let kind = stands.or(theirs)?;
-            Some(Event::Change { path: path.clone(), kind, action, side, outcome: Outcome::Done })
+            Some(Event::Change { path: path.clone(), from: None, kind, action, side, outcome: Outcome::Done })
         }
         Verdict::Have | Verdict::Won(_) | Verdict::Waits => None,
         Verdict::Took(action) => change(action, Outcome::Done),

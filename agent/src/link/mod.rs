@@ -56,6 +56,8 @@ pub(crate) struct Sent {
     /// How many bytes of content went along, if any did.
     pub inline: Option<u64>,
     pub sequence: Sequence,
+    /// Where it was, if it is a rename as a whole.
+    pub from: Option<RelPath>,
 }
 
 /// What the parts of one end share.
@@ -68,6 +70,8 @@ pub(crate) struct Shared {
     pub numeric_ids: bool,
     /// Content that the receiver has elsewhere is copied there.
     pub copy_local: bool,
+    /// The peer takes renames as a whole.
+    pub renames: bool,
     /// This end says what to do, and is told nothing.
     pub dials: bool,
     /// It has been said what to do. Before that no entry is taken.
@@ -225,7 +229,7 @@ impl Shared {
             Some(told) => {
                 *told = true;
                 let (kind, action, side) = (Kind::File, Action::Update, Side::Local);
-                Some(Event::Change { path, kind, action, side, outcome: Outcome::Done })
+                Some(Event::Change { path, from: None, kind, action, side, outcome: Outcome::Done })
             }
         }
     }
@@ -330,7 +334,11 @@ impl Shared {
         if let Some(sent) = &sent {
             gauge::note(self, &sent.path, &verdict);
         }
-        if let Some(sent) = sent
+        if let (Some(sent), Verdict::Took(Action::Rename)) = (&sent, &verdict) {
+            if let Some(from) = &sent.from {
+                self.tell(event::of_rename(from, &sent.path, Side::Remote));
+            }
+        } else if let Some(sent) = sent
             && let Some(event) =
                 event::of_verdict(&sent.path, &sent.entry, None, verdict, Side::Remote, self.is_plan())
         {

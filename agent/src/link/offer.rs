@@ -7,11 +7,15 @@ use crate::archive::{ArchiveError, Snapshot};
 use crate::core::entry::{AttributeMask, Content, Record};
 use crate::core::order::{Phase, Phases};
 use crate::core::path::RelPath;
+use crate::core::renamed::Renamed;
 use crate::core::version::Sequence;
+
 use crate::fs::{Dir, read_from};
+use crate::replica::Recorded;
 use crate::wire::{Batch, Message, Offer, OfferNumber};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 /// A file up to this size goes along with its offer, in bytes.
@@ -21,6 +25,8 @@ const INLINE: u64 = 64 << 10;
 const HINTED: u64 = 256;
 /// A frame of offers is sent when it has grown to this, in bytes.
 const FRAME: u64 = 256 << 10;
+/// What a rename counts against the window beside its names, in bytes.
+const RENAME_COST: u64 = 512;
 /// Up to so many changed entries are sorted in memory; beyond that the archive is walked.
 const SORTED: usize = 100_000;
 
@@ -176,8 +182,10 @@ impl Offerer {
         again: &BTreeMap<RelPath, bool>,
         frame: &mut Outgoing,
     ) -> Result<(), OfferError> {
-        let changed = snapshot.since(after, SORTED + 1)?;
-        self.look_for_open(shared, &changed)?;
+        let renames = self.renames(shared, snapshot, after, through)?;
+        let changed = snapshot.since_but(after, SORTED + 1, &numbers(&renames))?;
+        let names = renames.iter().flat_map(|r| [&r.renamed.from, &r.renamed.to]);
+        self.look_for_open(shared, changed.iter().map(|(_, path)| path).chain(names))?;
         if changed.len() > SORTED || again.contains_key(&RelPath::root()) {
             // So many that sorting them would grow with the tree: the archive is in order already.
             for part in [Phase::Stands, Phase::Gone] {
@@ -208,6 +216,27 @@ impl Offerer {
                 paths.insert(path, false);
             }
         }
+        for recorded in &renames {
+            // The directory that it comes into may be a new one.
+            for above in recorded
+                .renamed
+                .to
+                .ancestors()
+                .filter(|above| !above.is_root())
+                .collect::<Vec<_>>()
+                .iter()
+                .rev()
+            {
+                if let Some(record) =
+                    paths.contains_key(above).then(|| snapshot.get(above)).transpose()?.flatten()
+                    && record.entry.content.is_dir()
+                {
+                    let asked = paths.remove(above).unwrap_or_default();
+                    self.emit(shared, frame, above, &record, asked)?;
+                }
+            }
+            self.emit_rename(shared, frame, snapshot, recorded)?;
+        }
         let (mut phases, mut gone) = (Phases::default(), Vec::new());
         for (path, asked) in paths {
             let Some(record) = snapshot.get(&path)? else { continue };
@@ -221,6 +250,53 @@ impl Offerer {
                 self.emit(shared, frame, &path, &record, asked)?;
             }
         }
+        Ok(())
+    }
+
+    /// Returns the renames of a batch that go as a whole, and those that came from the peer, which need not go.
+    fn renames(
+        &self,
+        shared: &Shared,
+        snapshot: &Snapshot,
+        after: Sequence,
+        through: Sequence,
+    ) -> Result<Vec<Recorded>, ArchiveError> {
+        let knows_the_tree = self.inline && !self.peer_is_empty;
+        let as_a_whole = shared.renames && shared.copy_local && shared.paths.is_empty();
+        let mut whole = Vec::new();
+        if !knows_the_tree || !as_a_whole || shared.is_plan() {
+            return Ok(whole);
+        }
+        for recorded in shared.replica.renames_between(after, through) {
+            let Renamed { from, to, .. } = &recorded.renamed;
+            if !shared.leaves_out(from) && !shared.leaves_out(to) && snapshot.get(to)?.is_some() {
+                whole.push(recorded);
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Says that a directory was renamed, after what goes before it.
+    fn emit_rename(
+        &mut self,
+        shared: &Shared,
+        frame: &mut Outgoing,
+        snapshot: &Snapshot,
+        recorded: &Recorded,
+    ) -> Result<(), OfferError> {
+        let renamed = &recorded.renamed;
+        if recorded.peer == Some(shared.peer) {
+            return Ok(());
+        }
+        frame.send(shared)?;
+        shared.offer_credit.take(rename_cost(renamed))?;
+        // It is there, as whoever calls this has seen; what stands there by now is told by itself.
+        let Some(entry) = snapshot.get(&renamed.to)?.map(|record| record.entry) else { return Ok(()) };
+        let (path, from) = (renamed.to.clone(), Some(renamed.from.clone()));
+        let sent = Sent { path, entry, inline: None, sequence: Sequence(recorded.stands.start), from };
+        shared.sent.lock().expect("no thread panics with this locked").insert(OfferNumber(self.next), sent);
+        self.next += 1;
+        shared.send(&Message::Renamed(Box::new(renamed.clone())))?;
         Ok(())
     }
 
@@ -248,7 +324,8 @@ impl Offerer {
             shared.replica.tally.expect(1, bytes);
         }
         let sequence = record.sequence;
-        let sent = Sent { path: offer.path.clone(), entry: offer.entry.clone(), inline, sequence };
+        let (path, entry) = (offer.path.clone(), offer.entry.clone());
+        let sent = Sent { path, entry, inline, sequence, from: None };
         let unanswered = {
             let mut all = shared.sent.lock().expect("no thread panics with this locked");
             all.insert(OfferNumber(self.next), sent);
@@ -265,11 +342,15 @@ impl Offerer {
     }
 
     /// Where something changed here that the peer's side is open at, the peer is asked to offer it again.
-    fn look_for_open(&self, shared: &Shared, changed: &[(Sequence, RelPath)]) -> Result<(), OfferError> {
+    fn look_for_open<'p>(
+        &self,
+        shared: &Shared,
+        changed: impl Iterator<Item = &'p RelPath>,
+    ) -> Result<(), OfferError> {
         let mut ask = BTreeMap::new();
         {
             let open = shared.open.read().expect("no thread panics with this locked");
-            for (_, path) in changed {
+            for path in changed {
                 ask.extend(open.touched_by(path));
             }
         }
@@ -324,6 +405,18 @@ impl Offerer {
         let made_here = record.entry.content_lineage.now.counter(shared.replica.id()) == record.sequence.0;
         self.inline && (made_here || record.from.is_some_and(|from| from != shared.peer && !record.computed))
     }
+}
+
+/// Returns the numbers of the records that renames have made, in order.
+fn numbers(renames: &[Recorded]) -> Vec<Range<u64>> {
+    let mut numbers: Vec<_> = renames.iter().flat_map(|r| [r.stands.clone(), r.gone.clone()]).collect();
+    numbers.sort_by_key(|range| range.start);
+    numbers
+}
+
+/// Returns what a rename counts against the window, in bytes.
+pub(super) fn rename_cost(renamed: &Renamed) -> u64 {
+    (renamed.from.as_bytes().len() + renamed.to.as_bytes().len()) as u64 + RENAME_COST
 }
 
 fn is_asked(again: &BTreeMap<RelPath, bool>, path: &RelPath) -> bool {

@@ -4,6 +4,7 @@
 use super::credit::Closed;
 use super::delta;
 use super::event;
+use super::offer::rename_cost;
 use super::order::Sorter;
 use super::{BATCH_COST, Event, FRAME_COST, Shared};
 use crate::archive::ArchiveError;
@@ -11,10 +12,11 @@ use crate::core::entry::Content;
 use crate::core::order::{Phase, Phases};
 use crate::core::path::RelPath;
 use crate::core::reconcile::Side;
+use crate::core::renamed::Renamed;
 use crate::core::version::Sequence;
 use crate::replica::apply::{Applied, Applier, Incoming, Transfer};
 use crate::replica::scan::{Look, ScanError};
-use crate::wire::{Message, Offer, OfferNumber, Verdict, Want};
+use crate::wire::{Action, Message, Offer, OfferNumber, Verdict, Want};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -42,6 +44,7 @@ const ASKED: u32 = 3;
 pub(super) enum Task {
     Offers(Vec<Offer>),
     Batch(Sequence),
+    Renamed(Box<Renamed>),
     Data(OfferNumber, Bytes),
     Copy {
         number: OfferNumber,
@@ -225,6 +228,11 @@ impl Receiver {
                     }
                 }
             }
+            Task::Renamed(renamed) => {
+                self.shared.idle.activity.fetch_add(1, Ordering::SeqCst);
+                self.renamed(&renamed)?;
+                self.give(rename_cost(&renamed))?;
+            }
             Task::Batch(through) => {
                 self.give(BATCH_COST)?;
                 self.through = Some(through);
@@ -263,6 +271,35 @@ impl Receiver {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Renames a directory as the peer has, or asks for each path by itself.
+    fn renamed(&mut self, renamed: &Renamed) -> Result<(), ReceiveError> {
+        let number = OfferNumber(self.next);
+        self.next += 1;
+        // What came before it comes before it.
+        self.flush()?;
+        while !self.queue.is_empty() && self.chunk(CHUNK, false, None)? {}
+        let shared = self.shared.clone();
+        let done = match self.queue.is_empty() && !shared.is_plan() {
+            true => self.applier.rename(&shared.open, renamed)?,
+            false => Err("what comes before it is not done".to_owned()),
+        };
+        let verdict = match done {
+            Ok(()) => {
+                shared.tell(event::of_rename(&renamed.from, &renamed.to, Side::Local));
+                Verdict::Took(Action::Rename)
+            }
+            Err(why) => {
+                tracing::debug!(path = %renamed.to, from = %renamed.from, why, "not renamed as a whole");
+                self.applier.await_each(&shared.open, renamed)?;
+                shared
+                    .send(&Message::Again(vec![(renamed.to.clone(), true), (renamed.from.clone(), true)]))?;
+                Verdict::Waits
+            }
+        };
+        shared.send(&Message::Verdicts(vec![(number, verdict)]))?;
         Ok(())
     }
 

@@ -17,6 +17,8 @@ pub struct Busy {
 #[derive(Debug, Default)]
 struct State {
     held: BTreeSet<RelPath>,
+    /// Directories that are held with everything below them.
+    trees: Vec<RelPath>,
     /// What each watch has seen.
     watches: HashMap<u64, BTreeSet<RelPath>>,
     next_watch: u64,
@@ -27,6 +29,13 @@ struct State {
 pub struct Held<'a> {
     busy: &'a Busy,
     paths: Vec<RelPath>,
+}
+
+/// Directories that are held with all that is below them until this is dropped.
+#[derive(Debug)]
+pub struct HeldTrees<'a> {
+    busy: &'a Busy,
+    trees: Vec<RelPath>,
 }
 
 /// Remembers which paths are held at any moment from its start to its end.
@@ -48,7 +57,7 @@ impl Busy {
     /// Holds the paths, all at once, as soon as nobody else holds one of them.
     pub fn hold(&self, paths: Vec<RelPath>) -> Held<'_> {
         let mut state = self.state();
-        while paths.iter().any(|p| state.held.contains(p)) {
+        while paths.iter().any(|p| state.held.contains(p) || state.is_in_tree(p)) {
             state = self.released.wait(state).expect("no thread panics with this locked");
         }
         for seen in state.watches.values_mut() {
@@ -58,17 +67,35 @@ impl Busy {
         Held { busy: self, paths }
     }
 
+    /// Holds directories with all that is below them, at once, as soon as nobody else holds anything there.
+    pub fn hold_trees(&self, trees: Vec<RelPath>) -> HeldTrees<'_> {
+        let mut state = self.state();
+        while trees.iter().any(|tree| state.is_busy(tree)) {
+            state = self.released.wait(state).expect("no thread panics with this locked");
+        }
+        for seen in state.watches.values_mut() {
+            remember(seen, &trees);
+        }
+        state.trees.extend(trees.iter().cloned());
+        HeldTrees { busy: self, trees }
+    }
+
     /// Returns whether somebody holds the path.
     pub fn holds(&self, path: &RelPath) -> bool {
-        self.state().held.contains(path)
+        let state = self.state();
+        state.held.contains(path) || state.is_in_tree(path)
     }
 
     /// Returns whether somebody holds the path or one below it, or held it since a watch that is not over began.
     pub fn held_below(&self, path: &RelPath) -> bool {
         let state = self.state();
-        // In the order of a walk what lies below a directory follows it.
-        let mut sets = std::iter::once(&state.held).chain(state.watches.values());
-        sets.any(|held| held.range(path..).next().is_some_and(|held| held.starts_with(path)))
+        let mut watches = state.watches.values();
+        state.is_busy(path) || watches.any(|seen| has_below(seen, path))
+    }
+
+    /// Returns whether somebody holds the path, one below it, or one above it with all that is below.
+    pub fn is_busy(&self, path: &RelPath) -> bool {
+        self.state().is_busy(path)
     }
 
     /// Starts to remember; to be called before a snapshot is taken of the archive.
@@ -77,10 +104,26 @@ impl Busy {
         let number = state.next_watch;
         state.next_watch += 1;
         let mut seen = BTreeSet::new();
-        remember(&mut seen, &state.held);
+        remember(&mut seen, state.held.iter().chain(&state.trees));
         state.watches.insert(number, seen);
         Watch { busy: self, number }
     }
+}
+
+impl State {
+    fn is_in_tree(&self, path: &RelPath) -> bool {
+        self.trees.iter().any(|tree| path.starts_with(tree))
+    }
+
+    fn is_busy(&self, path: &RelPath) -> bool {
+        has_below(&self.held, path)
+            || self.trees.iter().any(|tree| path.starts_with(tree) || tree.starts_with(path))
+    }
+}
+
+/// Returns whether the path or one below it is among these: in the order of a walk what lies below a directory follows it.
+fn has_below(paths: &BTreeSet<RelPath>, path: &RelPath) -> bool {
+    paths.range(path..).next().is_some_and(|found| found.starts_with(path))
 }
 
 fn remember<'p>(seen: &mut BTreeSet<RelPath>, paths: impl IntoIterator<Item = &'p RelPath>) {
@@ -118,6 +161,18 @@ impl Drop for Held<'_> {
     }
 }
 
+impl Drop for HeldTrees<'_> {
+    fn drop(&mut self) {
+        let mut state = self.busy.state();
+        for tree in &self.trees {
+            if let Some(at) = state.trees.iter().position(|held| held == tree) {
+                state.trees.swap_remove(at);
+            }
+        }
+        self.busy.released.notify_all();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +193,32 @@ mod tests {
         assert!(below("a"), "it was held since the watch began");
         watch.end();
         assert!(!below("a"));
+    }
+
+    #[test]
+    fn a_tree_is_held_with_all_that_is_below_it() {
+        let busy = Busy::default();
+        let watch = busy.watch();
+        let trees = busy.hold_trees(vec![path("a/b"), path("z")]);
+        assert!(["a/b", "a/b/c", "z/y/x"].into_iter().all(|p| busy.holds(&path(p))));
+        assert!(!["a", "a/bc", "y"].into_iter().any(|p| busy.holds(&path(p))));
+        assert!(busy.is_busy(&path("a")) && !busy.is_busy(&path("a/bc")));
+        std::thread::scope(|threads| {
+            let waiting = threads.spawn(|| drop(busy.hold(vec![path("q"), path("a/b/c")])));
+            drop(busy.hold(vec![path("a/c")]));
+            assert!(!waiting.is_finished(), "it is below a tree that is held");
+            drop(trees);
+            waiting.join().expect("it goes on");
+        });
+        assert!(!busy.is_busy(&path("a")));
+        assert!(watch.end().contains(&path("a/b")), "a watch remembers the tree");
+        let below = busy.hold(vec![path("d/e/f")]);
+        std::thread::scope(|threads| {
+            let waiting = threads.spawn(|| drop(busy.hold_trees(vec![path("d")])));
+            assert!(!waiting.is_finished(), "something below it is held");
+            drop(below);
+            waiting.join().expect("it goes on");
+        });
     }
 
     #[test]

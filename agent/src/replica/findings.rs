@@ -87,10 +87,15 @@ impl Replica {
     /// appears there from now on is somebody's own, also if it has the same content.
     pub(super) fn forget_intents(&self, before: &Snapshot) -> Result<(), ArchiveError> {
         let left = before.intents()?;
-        if left.is_empty() {
+        let renames = before.rename_intents()?;
+        if left.is_empty() && renames.is_empty() {
             return Ok(());
         }
         self.archive.write(Durable::Later, |w| {
+            renames
+                .iter()
+                .filter(|to| !self.busy.is_busy(to))
+                .try_for_each(|to| w.clear_rename_intent(to))?;
             let free = left.iter().filter(|path| !self.busy.holds(path));
             free.into_iter().try_for_each(|path| w.clear_intent(path))
         })

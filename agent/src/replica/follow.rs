@@ -251,7 +251,10 @@ impl Following {
                 }
                 suspects = replica.suspects() => {
                     let now = self.clock();
-                    suspects.into_iter().for_each(|p| self.dirty.add(p, written(), now, AGAIN, PATIENCE));
+                    for (path, recursive) in suspects {
+                        let look = Look { recursive, written: !recursive };
+                        self.dirty.add(path, look, now, AGAIN, PATIENCE);
+                    }
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 () = sleep_until(self.started + writers_due.unwrap_or_default()), if writers_due.is_some() => {

@@ -4,6 +4,7 @@ use super::busy::Busy;
 use super::commit::Committer;
 use super::gone::Gone;
 use super::owners::Accounts;
+use super::renames::Renames;
 use super::restless::Restless;
 use super::tally::Tally;
 use super::versions::Versions;
@@ -94,10 +95,12 @@ pub struct Replica {
     /// The names in the tree of inodes that have several, anywhere.
     linked: Mutex<BTreeMap<u64, BTreeSet<RelPath>>>,
     /// Paths at which something else than a hint of capture shows that the archive is out of date.
-    suspects: Mutex<BTreeSet<RelPath>>,
+    suspects: Mutex<BTreeMap<RelPath, bool>>,
     suspected: Notify,
     /// Contents that were found deleted lately.
     pub(super) gone: Mutex<Gone>,
+    /// Directories that were renamed lately.
+    pub(super) renames: Renames,
     /// Files that change whenever they are read.
     pub(super) restless: Restless,
     /// Grows with every decision of a person about a conflict.
@@ -192,6 +195,7 @@ impl Replica {
             suspects: Mutex::default(),
             suspected: Notify::new(),
             gone: Mutex::default(),
+            renames: Renames::default(),
             restless: Restless::default(),
             decided: watch::Sender::new(0),
             spate: Mutex::default(),
@@ -282,13 +286,24 @@ impl Replica {
     pub fn suspect(&self, path: &RelPath) {
         let mut suspects = self.suspects.lock().expect("no thread panics with this locked");
         if suspects.len() < SUSPECTS {
-            suspects.insert(path.clone());
+            suspects.entry(path.clone()).or_insert(false);
             self.suspected.notify_one();
         }
     }
 
-    /// Waits for suspects, and takes them.
-    pub async fn suspects(&self) -> BTreeSet<RelPath> {
+    /// Notes that what is in a directory may not be what the archive says. Whoever follows the replica looks at all of it.
+    pub fn suspect_tree(&self, path: &RelPath) {
+        let mut suspects = self.suspects.lock().expect("no thread panics with this locked");
+        if suspects.len() >= SUSPECTS {
+            suspects.clear();
+            suspects.insert(RelPath::root(), true);
+        }
+        suspects.insert(path.clone(), true);
+        self.suspected.notify_one();
+    }
+
+    /// Waits for suspects, and takes them; true: with all that is below.
+    pub async fn suspects(&self) -> BTreeMap<RelPath, bool> {
         loop {
             let taken =
                 std::mem::take(&mut *self.suspects.lock().expect("no thread panics with this locked"));

@@ -12,6 +12,7 @@
 use super::apply::dir_stamp;
 use super::findings::{Finding, Problem, Seen, Severity, What, Written};
 use super::open::{boot_id, identity};
+use super::renames::Found;
 use super::restless::PutOff;
 use super::{OpenError, Replica};
 use crate::archive::{ArchiveError, Durable, Snapshot};
@@ -20,6 +21,7 @@ use crate::core::entry::{Content, Kind, Record, Stamp};
 use crate::core::extended::ShownExtended;
 use crate::core::guard::{self, Guard, Spate};
 use crate::core::path::{Name, RelPath};
+use crate::core::version::Sequence;
 use crate::fs::{Dir, FileKind, Meta, WriterCheck, extended, now, read_from};
 use crate::options::{FastCheck, SymbolicLinks};
 use rayon::{Scope, ThreadPool};
@@ -104,6 +106,9 @@ pub struct ScanReport {
     pub again: Vec<RelPath>,
     /// Files that grow all the time, and were taken as they were a moment ago.
     pub grows: Vec<RelPath>,
+    /// What stands in place of a directory, or is one under another name: still to be looked at, when what was renamed is
+    /// known.
+    pub renamed: Vec<RelPath>,
 }
 
 impl ScanReport {
@@ -121,6 +126,10 @@ enum Report {
     Problem(Problem),
     Again(RelPath),
     Grows(RelPath),
+    /// A directory that the archive has elsewhere.
+    Renamed(Found),
+    /// Something in place of a directory, which may be elsewhere: looked at when that is known.
+    Replaced(RelPath),
     Fatal(ArchiveError),
 }
 
@@ -136,8 +145,19 @@ struct Walk<'a> {
     recovering: bool,
     /// How many directories are open for a thread that will list them.
     held: AtomicUsize,
+    /// Directories that are taken for new ones, wherever the archive has them.
+    new: &'a BTreeSet<RelPath>,
     /// The last answer of [`Walk::out_of_reach`]: for what is directly in this directory.
     mounts: Mutex<Option<(RelPath, Option<RelPath>)>>,
+}
+
+/// How much is looked at.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    /// Everything.
+    whole: bool,
+    /// What a killed owner left in the tree is dealt with on the way.
+    recovering: bool,
 }
 
 /// What a scan of hints has dealt with.
@@ -160,8 +180,17 @@ impl Replica {
         self.look_for_former_root()?;
         let listing_root = self.dir.open_dir(&RelPath::root()).map_err(|source| self.root_error(source))?;
         let watch = self.busy.watch();
+        let before = self.archive.read()?;
+        let recovering = self.recovering.load(Ordering::Relaxed);
+        let (extent, none) = (Extent { whole: true, recovering }, BTreeSet::new());
         let mut report =
-            self.run(|walk, scope| walk.directory(scope, listing_root, RelPath::root()), true)?;
+            self.run(|walk, scope| walk.directory(scope, listing_root, RelPath::root()), extent, &none)?;
+        self.look_into_renamed(&mut report, recovering)?;
+        if self.recovering.swap(false, Ordering::Relaxed) {
+            self.forget_intents(&before)?;
+            self.archive.note_recovered();
+        }
+        drop(before);
         report.again.extend(watch.end());
         let device = self.dir.self_stat().map_err(|source| self.root_error(source))?.stamp.dev;
         let snapshot = self.archive.read()?;
@@ -214,7 +243,25 @@ impl Replica {
     /// As for [`Replica::scan_all`].
     pub fn scan_dirty(&self, dirty: &BTreeMap<RelPath, Look>) -> Result<ScanReport, ScanError> {
         let watch = self.busy.watch();
-        let mut report = self.run(
+        let extent = Extent { whole: false, recovering: false };
+        let mut report = self.run_hinted(dirty, extent, &BTreeSet::new())?;
+        self.look_into_renamed(&mut report, false)?;
+        report.again.extend(watch.end().into_iter().filter(|held| {
+            held.is_root()
+                || dirty.contains_key(held)
+                || held.ancestors().any(|above| dirty.get(&above).is_some_and(|look| look.recursive))
+        }));
+        Ok(report)
+    }
+
+    /// Looks at what was hinted at, once.
+    fn run_hinted(
+        &self,
+        dirty: &BTreeMap<RelPath, Look>,
+        extent: Extent,
+        new: &BTreeSet<RelPath>,
+    ) -> Result<ScanReport, ScanError> {
+        self.run(
             |walk, scope| {
                 let mut covered: Option<&RelPath> = None;
                 let mut hinted = Hinted::default();
@@ -228,14 +275,32 @@ impl Replica {
                     }
                 }
             },
-            false,
-        )?;
-        report.again.extend(watch.end().into_iter().filter(|held| {
-            held.is_root()
-                || dirty.contains_key(held)
-                || held.ancestors().any(|above| dirty.get(&above).is_some_and(|look| look.recursive))
-        }));
-        Ok(report)
+            extent,
+            new,
+        )
+    }
+
+    /// Looks into the directories that were found under another name: with their records under the new one nothing has to be
+    /// read again but what changed as well. There may be more such in them.
+    fn look_into_renamed(&self, report: &mut ScanReport, recovering: bool) -> Result<(), ScanError> {
+        let mut new = BTreeSet::new();
+        while !report.renamed.is_empty() {
+            let found = std::mem::take(&mut report.renamed);
+            let look = Look { recursive: true, written: false };
+            let dirty = found.iter().map(|path| (path.clone(), look)).collect();
+            // Each is taken for renamed once: what it is, is known after that.
+            new.extend(found);
+            let more = self.run_hinted(&dirty, Extent { whole: false, recovering }, &new)?;
+            report.looked += more.looked;
+            report.changed += more.changed;
+            report.hashed += more.hashed;
+            report.problems.extend(more.problems);
+            report.problems.sort_by(|a, b| a.path.cmp(&b.path));
+            report.again.extend(more.again);
+            report.grows.extend(more.grows);
+            report.renamed = more.renamed;
+        }
+        Ok(())
     }
 
     /// Halts where a path that must be there is not.
@@ -285,9 +350,11 @@ impl Replica {
     fn run<'a>(
         &'a self,
         work: impl for<'s> FnOnce(&'s Walk<'s>, &Scope<'s>) + Send,
-        whole: bool,
+        extent: Extent,
+        new: &'a BTreeSet<RelPath>,
     ) -> Result<ScanReport, ScanError> {
         let snapshot = self.archive.read()?;
+        let head = snapshot.head()?;
         let (out, reports) = crossbeam_channel::bounded(QUEUE);
         let walk = Walk {
             replica: self,
@@ -296,15 +363,16 @@ impl Replica {
             looked: AtomicU64::new(0),
             hashed: AtomicU64::new(0),
             racy: self.capabilities.racy_window(),
-            recovering: whole && self.recovering.load(Ordering::Relaxed),
+            recovering: extent.recovering,
             held: AtomicUsize::new(0),
+            new,
             mounts: Mutex::default(),
         };
         let mut report = ScanReport::default();
         let result = std::thread::scope(|threads| {
             // The collector owns the receiver: should it fail, the scanning threads do not wait for it.
             let into = &mut report;
-            let collector = threads.spawn(move || self.collect(reports, into, whole));
+            let collector = threads.spawn(move || self.collect(reports, into, extent.whole, head));
             pool(self.options.max_threads).scope(|scope| work(&walk, scope));
             let (looked, hashed) = (walk.looked.load(Ordering::Relaxed), walk.hashed.load(Ordering::Relaxed));
             drop(walk);
@@ -312,10 +380,6 @@ impl Replica {
             result.map(|()| (looked, hashed))
         });
         let (looked, hashed) = result?;
-        if whole && self.recovering.swap(false, Ordering::Relaxed) {
-            self.forget_intents(&snapshot)?;
-            self.archive.note_recovered();
-        }
         report.looked = looked;
         report.hashed = hashed;
         Ok(report)
@@ -327,9 +391,11 @@ impl Replica {
         reports: crossbeam_channel::Receiver<Report>,
         into: &mut ScanReport,
         whole: bool,
+        head: Sequence,
     ) -> Result<(), ScanError> {
         let mut batch = Vec::new();
-        let mut deletions = Vec::new();
+        let mut deletions: Vec<Finding> = Vec::new();
+        let mut renamed = Vec::new();
         let mut failure = None;
         for report in reports {
             match report {
@@ -338,6 +404,8 @@ impl Replica {
                 Report::Problem(problem) => into.problems.push(problem),
                 Report::Again(path) => into.again.push(path),
                 Report::Grows(path) => into.grows.push(path),
+                Report::Renamed(found) => renamed.push(found),
+                Report::Replaced(path) => into.renamed.push(path),
                 // The threads are drained to the end, so that none blocks on a full queue.
                 Report::Fatal(error) => failure = Some(error),
             }
@@ -352,6 +420,13 @@ impl Replica {
         if !batch.is_empty() || into.changed > 0 {
             let durable = if deletions.is_empty() { Durable::Yes } else { Durable::Later };
             self.store(&batch, durable, into)?;
+        }
+        if !renamed.is_empty() {
+            let (taken, left) = self.take_renames(renamed, head)?;
+            // What was there is elsewhere now.
+            deletions.retain(|gone| !taken.iter().any(|found| gone.path.starts_with(&found.from)));
+            into.changed += taken.len() as u64;
+            into.renamed.extend(taken.into_iter().chain(left).map(|found| found.to));
         }
         if !deletions.is_empty() {
             self.store_deletions(&deletions, into, whole)?;
@@ -630,6 +705,9 @@ impl<'a> Walk<'a> {
         }
         let live = record.as_ref().filter(|r| r.entry.content.is_live());
         let was_dir = live.is_some_and(|r| r.entry.content.is_dir());
+        if was_dir && meta.kind != FileKind::Dir && !self.new.contains(&path) {
+            return self.say(Report::Replaced(path));
+        }
         let seen = match meta.kind {
             FileKind::Dir => {
                 let opened = dir.open_child_dir(name);
@@ -696,6 +774,17 @@ impl<'a> Walk<'a> {
         // Another inode under the same name came by a rename, which hints at nothing below it.
         let known = record.as_ref().is_some_and(|r| r.entry.content.is_dir())
             && shown.is_some_and(|s| s.ino == meta.stamp.ino);
+        let remains = record.as_ref().is_some_and(|r| r.remainder);
+        if !known && !remains && !self.new.contains(&path) {
+            let from = self.replica.renamed_from(self.snapshot, &path, &opened, meta);
+            let Some(from) = self.known(from) else { return };
+            if let Some(from) = from {
+                return self.say(Report::Renamed(Found { from, to: path, meta: *meta }));
+            }
+            if record.as_ref().is_some_and(|r| r.entry.content.is_dir()) {
+                return self.say(Report::Replaced(path));
+            }
+        }
         let stamp = dir_stamp(meta.stamp);
         // Looked at every time: its stamp does not tell of them.
         match extended::look(&opened, &self.replica.names) {

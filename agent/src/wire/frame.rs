@@ -4,6 +4,7 @@ use super::compressed::{COMPRESSED, expand};
 use super::message::{Message, Offer, OfferNumber, Want};
 use crate::core::entry::Content;
 use crate::core::filter::is_reserved;
+use crate::core::renamed::Renamed;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// The longest frame, in bytes, without its length.
@@ -120,7 +121,16 @@ fn check(message: &Message) -> Result<(), WireError> {
     match message {
         Message::Offers(offers) => offers.iter().try_for_each(check_offer),
         Message::Want(wants) => wants.iter().try_for_each(check_want),
+        Message::Renamed(renamed) => check_renamed(renamed),
         _ => Ok(()),
+    }
+}
+
+fn check_renamed(renamed: &Renamed) -> Result<(), WireError> {
+    let mut names = renamed.from.components().chain(renamed.to.components());
+    match names.any(is_reserved) || !renamed.is_sane() {
+        true => Err(WireError::Senseless("a rename that cannot be")),
+        false => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::core::entry::{Content, Entry, Kind};
 use crate::core::path::RelPath;
+use crate::core::renamed::Renamed;
 use crate::core::version::{ReplicaId, Sequence};
 use crate::options::{LinkOptions, ReplicaOptions};
 use bytes::Bytes;
@@ -149,6 +150,8 @@ pub enum Action {
     Delete,
     /// Other attributes or another mtime.
     Props,
+    /// It stands under another name.
+    Rename,
 }
 
 /// The answer to an offer.
@@ -290,6 +293,8 @@ pub enum Message {
     Resolve(Vec<RelPath>),
     /// What a person has chosen after the plan, for the execution of it.
     Chosen(Vec<Chosen>),
+    /// A directory has another name here, with all that was in it: in place of an offer for each path. Numbered as one.
+    Renamed(Box<Renamed>),
 }
 
 /// What a person has chosen at a path.

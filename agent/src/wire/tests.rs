@@ -1,6 +1,7 @@
 use super::*;
 use crate::core::entry::{Attributes, Content, Digest, Entry, Timestamp};
 use crate::core::path::RelPath;
+use crate::core::renamed::Renamed;
 use crate::core::version::{ReplicaId, Sequence};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -54,6 +55,26 @@ fn what_makes_no_sense_is_refused() {
     assert!(decode(Bytes::new()).is_err());
     assert!(decode(Bytes::from_static(&[9, 1, 2])).is_err());
     assert!(decode(Bytes::from_static(&[1, 1, 2])).is_err());
+}
+
+#[test]
+fn a_rename_that_cannot_be_is_refused() {
+    let path = |path: &[u8]| RelPath::new(path).unwrap();
+    let with = |change: fn(&mut Renamed)| {
+        let (from, to, by) = (path(b"a"), path(b"b"), ReplicaId(1));
+        let (first, gone) = (Sequence(1), Sequence(3));
+        let mut renamed = Renamed { from, to, by, first, gone, count: 2, digest: [9; 32] };
+        change(&mut renamed);
+        round(Message::Renamed(Box::new(renamed)))
+    };
+    assert!(with(|_| {}).is_ok());
+    assert!(with(|r| r.to = RelPath::root()).is_err());
+    assert!(with(|r| r.from = RelPath::root()).is_err());
+    assert!(with(|r| r.to = RelPath::new(b"a/b").unwrap()).is_err());
+    assert!(with(|r| r.to = RelPath::new(b".vfsync.x/b").unwrap()).is_err());
+    assert!(with(|r| r.count = 0).is_err());
+    assert!(with(|r| r.count = u64::MAX).is_err());
+    assert!(with(|r| r.gone = Sequence(0)).is_err());
 }
 
 /// A peer with 100,000 conflicts could never be synchronised again: the list of them was one frame, and too long a one.

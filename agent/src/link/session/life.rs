@@ -11,6 +11,8 @@ use tokio::sync::{mpsc, watch};
 
 /// What an end says that it does: to send [`Message::Ping`] now and then.
 const PING: &str = "ping";
+/// What an end says that takes [`Message::Renamed`].
+const RENAMES: &str = "renames";
 /// How often.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// How long nothing may come from an end that does.
@@ -22,12 +24,17 @@ const RETRY_AT_LEAST: Duration = Duration::from_secs(300);
 
 /// What this end can do beyond the version of the protocol.
 pub(super) fn capabilities() -> Vec<Capability> {
-    vec![Capability(PING.to_owned())]
+    [PING, RENAMES].map(|name| Capability(name.to_owned())).into()
 }
 
 /// Returns whether an end says now and then that it is there.
 pub(super) fn pings(capabilities: &[Capability]) -> bool {
     capabilities.iter().any(|capability| capability.0 == PING)
+}
+
+/// Returns whether an end takes renames as a whole.
+pub(super) fn renames(capabilities: &[Capability]) -> bool {
+    capabilities.iter().any(|capability| capability.0 == RENAMES)
 }
 
 /// Says now and then that this end is there, and ends the session when nothing has come from the other for too long. Of a

@@ -1,6 +1,6 @@
 //! The opening of a session: who is there, and whether there can be one. Only here the two ends differ.
 
-use super::life::{capabilities, pings};
+use super::life::{capabilities, pings, renames};
 use super::parts::{Ends, Streams, run};
 use super::terms::scan_filter;
 use super::{Control, LinkError, Session, Setup};
@@ -73,6 +73,7 @@ pub async fn initiate(connection: Connection, setup: Setup) -> Result<Session, L
         dials: true,
         is_first: setup.local_is_first,
         pings: pings(&welcome.capabilities),
+        renames: renames(&welcome.capabilities),
         filter,
         events: setup.events,
     };
@@ -194,6 +195,7 @@ impl Accepted {
             dials: false,
             is_first: !hello.dials_from_first,
             pings: pings(&hello.capabilities),
+            renames: renames(&hello.capabilities),
             filter,
             events,
         };

@@ -35,6 +35,8 @@ pub(super) struct Ends {
     pub is_first: bool,
     /// Whether the peer says now and then that it is there.
     pub pings: bool,
+    /// Whether the peer takes renames as a whole.
+    pub renames: bool,
     pub filter: Filter,
     pub events: mpsc::UnboundedSender<Event>,
 }
@@ -50,7 +52,7 @@ pub(super) struct Streams {
 
 /// Starts the parts of a session.
 pub(super) fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, LinkError> {
-    let Ends { replica, peer, peer_name, link, dials, is_first, pings, filter, events } = ends;
+    let Ends { replica, peer, peer_name, link, dials, is_first, pings, renames, filter, events } = ends;
     let Streams { frames, out, control_in, control, counters, mut tasks } = streams;
     let snapshot = replica.archive.read()?;
     let first_meeting = snapshot.position(peer)?.is_none();
@@ -70,6 +72,7 @@ pub(super) fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<
         paths: link.paths.clone(),
         numeric_ids: link.attributes.numeric_ids,
         copy_local: link.copy_local,
+        renames,
         dials,
         started: AtomicBool::new(false),
         closed: AtomicBool::new(false),

@@ -3,6 +3,7 @@
 use super::offering::Command;
 use super::{Control, LinkError};
 use crate::link::content::ToPumps;
+use crate::link::offer::rename_cost;
 use crate::link::receive::{MOST_RESOLVED, Task};
 use crate::link::streams::{Allowance, Frames};
 use crate::link::{BATCH_COST, FRAME_COST, Shared};
@@ -85,7 +86,7 @@ fn dispatch(
     match message {
         // Only the end that dials says what is to be done, and perhaps a person is being asked about it: whatever came before
         // would be done before the answer.
-        Message::Offers(_) | Message::Batch(_) | Message::Resolve(_) if !started => {
+        Message::Offers(_) | Message::Batch(_) | Message::Renamed(_) | Message::Resolve(_) if !started => {
             return Err(LinkError::Protocol("it sends entries before it was said what to do"));
         }
         Message::Start(_) if shared.dials => {
@@ -95,6 +96,11 @@ fn dispatch(
             allowance.offers += offers.iter().map(Offer::cost).sum::<u64>();
             allowance.check()?;
             to_receiver(Task::Offers(offers));
+        }
+        Message::Renamed(renamed) => {
+            allowance.offers += rename_cost(&renamed);
+            allowance.check()?;
+            to_receiver(Task::Renamed(renamed));
         }
         Message::Resolve(paths) => {
             let mut asked = shared.resolutions.lock().expect("no thread panics with this locked");

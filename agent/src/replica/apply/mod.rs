@@ -14,6 +14,7 @@ mod decide;
 mod group;
 mod incoming;
 mod removal;
+mod rename;
 mod steps;
 
 pub use incoming::{Applied, Incoming, OutcomeOf, Transfer};

@@ -209,7 +209,7 @@ impl Doer<'_> {
 }
 
 /// Returns whether what stands there is what the archive knows.
-fn is_as_known(record: &Record, meta: &Meta) -> bool {
+pub(super) fn is_as_known(record: &Record, meta: &Meta) -> bool {
     if record.entry.content.kind() != meta.kind.synchronised() {
         return false;
     }

@@ -597,7 +597,7 @@ impl<'a> Doer<'a> {
 
     /// Directories in which names changed: what the disk shows of them now, and with `times` the mtime that they shall
     /// have, is what their records say.
-    fn settle_dirs(&mut self, work: &mut Work) -> Result<(), ArchiveError> {
+    pub(super) fn settle_dirs(&mut self, work: &mut Work) -> Result<(), ArchiveError> {
         let times = self.applier.policy.times;
         for (path, before) in std::mem::take(&mut self.touched) {
             let Some((parent, name)) = path.split() else { continue };
