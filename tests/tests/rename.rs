@@ -58,6 +58,25 @@ over_both_links! {
         assert_eq!(again.code(0).events("item").len(), 0, "{again}");
     }
 
+    fn a_renamed_file_is_renamed_there(pair) {
+        pair.first.file("d/large", "x".repeat(300_000)).file("small", "y".repeat(5000)).dir("e");
+        pair.first.file("edited", "e".repeat(9000));
+        pair.in_step_with(["-times"]);
+        let inode = |path: &str| pair.second.meta(path).ino();
+        let before = (inode("d/large"), inode("small"));
+        pair.first.rename("d/large", "e/large").rename("small", "a-small").rename("edited", "e/edited");
+        pair.first.append("e/edited", "more");
+        let pass = pair.sync().args(["--json", "-times"]).run();
+        pass.code(0);
+        assert_same(&pair.first, &pair.second);
+        assert_eq!((inode("e/large"), inode("a-small")), before);
+        assert!(bytes(&pass) < 20_000, "{} bytes", bytes(&pass));
+        // With other attributes it is copied, and the bytes are there all the same.
+        pair.first.rename("e/large", "large").chmod("large", 0o600);
+        pair.sync().arg("-times").run().code(0);
+        assert_same(&pair.first, &pair.second);
+    }
+
     fn what_changed_in_it_as_well_goes_over_by_itself(pair) {
         many(&pair.first, "m");
         pair.in_step();

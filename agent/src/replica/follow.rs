@@ -252,7 +252,7 @@ impl Following {
                 suspects = replica.suspects() => {
                     let now = self.clock();
                     for (path, recursive) in suspects {
-                        let look = Look { recursive, written: !recursive };
+                        let look = Look { recursive, written: !recursive, ..Look::default() };
                         self.dirty.add(path, look, now, AGAIN, PATIENCE);
                     }
                 }

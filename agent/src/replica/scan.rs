@@ -286,7 +286,7 @@ impl Replica {
         let mut new = BTreeSet::new();
         while !report.renamed.is_empty() {
             let found = std::mem::take(&mut report.renamed);
-            let look = Look { recursive: true, written: false };
+            let look = Look { recursive: true, ..Look::default() };
             let dirty = found.iter().map(|path| (path.clone(), look)).collect();
             // Each is taken for renamed once: what it is, is known after that.
             new.extend(found);

@@ -44,12 +44,17 @@ impl Versions {
         })
     }
 
+    /// Returns whether versions of a path are wanted.
+    pub fn keeps(&self, path: &RelPath) -> bool {
+        self.most > 0 && self.which.has(path)
+    }
+
     /// Keeps what stands at `name` in `dir`, if a version of the path is wanted. A directory is kept as what is in it.
     ///
     /// # Errors
     /// When it cannot be read, or the copy cannot be written.
     pub fn keep(&self, dir: &Dir, name: &Name, path: &RelPath) -> io::Result<()> {
-        if self.most == 0 || !self.which.has(path) {
+        if !self.keeps(path) {
             return Ok(());
         }
         let Some(meta) = dir.stat(name)? else { return Ok(()) };

@@ -13,6 +13,7 @@ mod copy;
 mod decide;
 mod group;
 mod incoming;
+mod moved;
 mod removal;
 mod rename;
 mod steps;

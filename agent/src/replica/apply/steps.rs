@@ -1,5 +1,6 @@
 //! Doing what was decided: steps in an order that loses nothing, whatever the moment at which it stops.
 
+use super::moved::Move;
 use super::{Applier, Fate, Incoming, Trouble, Work, trouble, words};
 use crate::archive::{ArchiveError, Intent, OpenReason, Snapshot};
 use crate::core::entry::{AttributeMask, Content, Entry, Kind, Record, Shown, Stamp, Timestamp};
@@ -58,10 +59,10 @@ struct Ready {
 
 /// The steps of a chunk beside its directories, by what is done.
 #[derive(Default)]
-struct Sorted {
-    files: Vec<Step>,
+pub(super) struct Sorted {
+    pub files: Vec<Step>,
     metadata: Vec<Step>,
-    deletions: Vec<Step>,
+    pub deletions: Vec<Step>,
 }
 
 /// Where the time of a chunk goes, for the debug log.
@@ -120,6 +121,7 @@ impl<'a> Doer<'a> {
         let mut sorted = Sorted::default();
         self.sort(work, &mut sorted);
         stages.mark("directories");
+        let moves = self.moves(&mut sorted);
         // Before anything goes: it may be what is copied.
         sorted.files = self.copy(work, sorted.files);
         stages.mark("copy");
@@ -132,9 +134,10 @@ impl<'a> Doer<'a> {
         let Sorted { files, metadata, deletions } = sorted;
         let ready = self.prepare(work, files);
         stages.mark("prepare");
-        let ready = self.make_durable(work, ready)?;
+        let ready = self.make_durable(work, ready, &moves)?;
         stages.mark("contents and intents");
         self.publish(work, ready);
+        self.publish_moves(work, moves);
         for step in metadata {
             self.set_metadata(work, step);
         }
@@ -346,10 +349,16 @@ impl<'a> Doer<'a> {
 
     /// Waits until the bytes of what is prepared, and the note that it is about to be published, are on the disk: at the same
     /// time, as either takes as long as the disk does. An intent of something that is not published after all does no harm.
-    fn make_durable(&self, work: &mut Work, ready: Vec<Ready>) -> Result<Vec<Ready>, ArchiveError> {
+    fn make_durable(
+        &self,
+        work: &mut Work,
+        ready: Vec<Ready>,
+        moves: &[Move],
+    ) -> Result<Vec<Ready>, ArchiveError> {
         let fsync = self.replica().options.fsync;
         let files = ready.iter().filter(|r| matches!(r.step.entry.content, Content::File { .. })).count();
-        let intents: Vec<(RelPath, Intent)> = ready.iter().map(|ready| self.intent(&ready.step)).collect();
+        let steps = ready.iter().map(|ready| &ready.step).chain(moves.iter().map(|moved| &moved.step));
+        let intents: Vec<(RelPath, Intent)> = steps.map(|step| self.intent(step)).collect();
         work.intents.extend(intents.iter().map(|(path, _)| path.clone()));
         if fsync == Fsync::None || files == 0 {
             self.note_intents(&intents)?;
@@ -476,7 +485,7 @@ impl<'a> Doer<'a> {
         }
     }
 
-    fn delete(&mut self, work: &mut Work, step: Step) {
+    pub(super) fn delete(&mut self, work: &mut Work, step: Step) {
         let (dir, name) = match self.dir_of(step.incoming.path()) {
             Ok(opened) => opened,
             Err(why) => return self.stale(work, step.incoming, why),
@@ -511,7 +520,7 @@ impl<'a> Doer<'a> {
     }
 
     /// A step is done: its record, and the answer.
-    fn done(&self, work: &mut Work, step: Step, published: &Published, refused: Refused) {
+    pub(super) fn done(&self, work: &mut Work, step: Step, published: &Published, refused: Refused) {
         let Step { incoming, local, mut entry, action, .. } = step;
         let meta = &published.meta;
         let is_dir = entry.content.is_dir();

@@ -373,3 +373,107 @@ fn a_directory_with_thousands_of_others_takes_no_descriptor_for_each() {
     });
     assert!(most < 600, "{most} descriptors");
 }
+
+/// Returns the record at a path.
+fn record(world: &World, at: &str) -> Record {
+    world.replica.archive.read().unwrap().get(&path(at)).unwrap().unwrap()
+}
+
+fn renames(world: &World) -> Vec<crate::core::renamed::Renamed> {
+    let all =
+        world.replica.renames_between(Sequence(0), world.replica.archive.read().unwrap().head().unwrap());
+    all.into_iter().map(|recorded| recorded.renamed).collect()
+}
+
+/// The stamps of fresh files are not trusted, and such are read again whatever their name.
+fn with_trusted_stamps(world: &World) {
+    wait_until(|| world.replica.scan_all().unwrap().hashed == 0);
+}
+
+fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(20), "in vain");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_renamed_directory_is_not_read_again() {
+    let world = world();
+    for n in 0..50 {
+        world.file(&format!("m/{}/{n}", n % 3), &format!("content {n}"));
+    }
+    with_trusted_stamps(&world);
+    let before = record(&world, "m/1/4");
+    fs::rename(world.tree.join("m"), world.tree.join("z")).unwrap();
+    world.file("z/new", "something new");
+    world.file("z/0/3", "edited");
+    for whole in [true, false] {
+        let dirty = BTreeMap::from_iter([hint("m", true), hint("z", true)].into_iter().flatten());
+        let report = if whole { world.replica.scan_all() } else { world.replica.scan_dirty(&dirty) }.unwrap();
+        let expected = if whole { "something new".len() + "edited".len() } else { 0 };
+        assert!(report.hashed <= 2 * expected as u64, "{report:?}");
+    }
+    let after = record(&world, "z/1/4");
+    assert_eq!((after.entry.content, after.shown), (before.entry.content, before.shown));
+    assert!(!world.has("m") && !world.has("m/1/4") && world.has("z/new"));
+    let known = renames(&world);
+    assert_eq!(known.len(), 1);
+    assert_eq!((&known[0].from, &known[0].to, known[0].count), (&path("m"), &path("z"), 54));
+    // Whoever has the same computes the same.
+    let version = &after.entry.content_lineage.now;
+    assert!(version.counter(world.replica.id()) > known[0].first.0);
+    // A peer that had seen `m` can tell that it is gone.
+    let tombstone = record(&world, "m/1/4").entry;
+    assert!(tombstone.content_lineage.now.covers(&before.entry.content_lineage.now));
+}
+
+/// Killed between the rename of a peer and its records: the directory is the peer's under its new name, not one of our own.
+#[test]
+fn a_rename_that_was_interrupted_is_the_peers() {
+    use crate::archive::RenameIntent;
+    use crate::core::renamed::{Renamed, Subtree};
+    let world = world();
+    for n in 0..20 {
+        world.file(&format!("m/{n}"), &format!("content {n}"));
+    }
+    with_trusted_stamps(&world);
+    let (from, to, by) = (path("m"), path("z"), ReplicaId(77));
+    let mut subtree = Subtree::new(&from);
+    let snapshot = world.replica.archive.read().unwrap();
+    subtree.add(&from, &record(&world, "m").entry, None);
+    for row in snapshot.below(&from).unwrap() {
+        let (at, record) = row.unwrap();
+        subtree.add(&at, &record.entry, None);
+    }
+    let (count, digest) = subtree.finish();
+    let (first, gone) = (Sequence(1000), Sequence(2000));
+    let renamed = Renamed { from, to, by, first, gone, count, digest };
+    let intent = RenameIntent { renamed, from: by };
+    world.replica.archive.write(Durable::Yes, |w| w.set_rename_intent(&intent)).unwrap();
+    fs::rename(world.tree.join("m"), world.tree.join("z")).unwrap();
+    world.replica.recovering.store(true, Ordering::Relaxed);
+    world.replica.scan_all().unwrap();
+    let taken = record(&world, "z/3");
+    assert_eq!(taken.entry.content_lineage.now.pairs().len(), 1, "{taken:?}");
+    assert!(taken.entry.counter(by) > 1000 && taken.entry.counter(world.replica.id()) == 0);
+    assert_eq!(taken.from, Some(by));
+    assert!(record(&world, "m/3").entry.counter(by) > 2000);
+    assert!(world.replica.archive.read().unwrap().rename_intents().unwrap().is_empty());
+}
+
+#[test]
+fn a_rename_that_a_commit_has_something_below_waits_for_it() {
+    let world = world();
+    world.file("m/a", "1");
+    world.file("m/b", "2");
+    with_trusted_stamps(&world);
+    let held = world.replica.busy.hold(vec![path("m/a")]);
+    fs::rename(world.tree.join("m"), world.tree.join("z")).unwrap();
+    let report = world.replica.scan_all().unwrap();
+    assert!(renames(&world).is_empty() && !report.again.is_empty(), "{report:?}");
+    drop(held);
+    assert!(world.replica.scan_all().unwrap().again.is_empty());
+    assert!(!world.has("m/a") && world.has("z/a") && world.has("z/b"));
+}
