@@ -6,7 +6,6 @@
 //! short. Nothing waits for a time: only for a state, with a limit.
 
 pub mod binary;
-pub mod coverage;
 pub mod daemon;
 pub mod live;
 pub mod machine;

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use xtask::coverage::Word;
+
 use crate::operations::{Expected, Ground, Operation};
 
 /// How long an event may take. On an emulated processor programs take their time.
@@ -140,32 +142,77 @@ impl Watching {
         std::iter::from_fn(|| self.next(Duration::from_secs(1)).ok()).any(|seen| seen.event == "overflow")
     }
 
-    /// Performs an operation and returns what is wrong with the events that it gave.
+    /// Performs operations and returns what became of each.
+    ///
+    /// Many are performed at a time, each with a tree of its own. What is not plainly seen then is performed once more, alone:
+    /// that counts.
     ///
     /// # Errors
-    /// It could not be performed, or was not reported.
-    pub fn demand(&mut self, ground: &Ground, operation: &Operation) -> Result<Outcome, String> {
+    /// The watch does not go on.
+    pub fn demand(&mut self, ground: &Ground, operations: &[Operation]) -> Result<Vec<Outcome>, String> {
+        /// So many that what they report fits into the ring by far.
+        const AT_A_TIME: usize = 40;
+        let mut all = Vec::new();
+        for some in operations.chunks(AT_A_TIME) {
+            let first = self.perform(ground, some)?;
+            for (operation, outcome) in some.iter().zip(first) {
+                all.push(match outcome {
+                    Outcome::Seen | Outcome::NotPerformed(_) => outcome,
+                    _ => self.perform(ground, &[*operation])?.remove(0),
+                });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Performs operations at a time.
+    fn perform(&mut self, ground: &Ground, operations: &[Operation]) -> Result<Vec<Outcome>, String> {
+        let parts: Vec<_> =
+            (0..operations.len()).map(|number| ground.part(&format!("part-{number}"))).collect();
+        let acts: Vec<_> = operations.iter().zip(&parts).map(|(o, part)| o.begin(part)).collect();
         self.sync(ground)?;
         look(&ground.root);
-        if let Err(error) = (operation.run)(ground) {
-            return Ok(Outcome::NotPerformed(error.to_string()));
-        }
+        // What they keep open goes at the end: closing is an event too.
+        let kept: Vec<_> = acts.into_iter().map(|act| act.and_then(|act| act())).collect();
         let seen = self.sync(ground)?;
-        let missing: Vec<_> =
-            operation.expected.iter().filter(|e| !seen.iter().any(|s| fits(s, e, ground))).collect();
-        if missing.is_empty() && !seen.is_empty() {
-            return Ok(Outcome::Seen);
+        let lost = seen.iter().any(|s| s.event == "overflow");
+        let mut outcomes = Vec::new();
+        for ((operation, part), kept) in operations.iter().zip(&parts).zip(&kept) {
+            outcomes.push(match kept {
+                Err(error) => Outcome::NotPerformed(error.to_string()),
+                Ok(_) => judge(operation, part, &seen),
+            });
         }
-        if seen.iter().any(|s| s.event == "overflow") || self.is_announced_as_lost() {
-            return Ok(Outcome::Lost);
+        let misses = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Missed(_)));
+        if misses && (lost || self.is_announced_as_lost()) {
+            let lost = |outcome| if let Outcome::Missed(_) = outcome { Outcome::Lost } else { outcome };
+            outcomes = outcomes.into_iter().map(lost).collect();
         }
-        let missing: Vec<_> = missing.iter().map(|e| format!("{} {}", e.events, e.path)).collect();
-        let seen: Vec<_> = seen
-            .iter()
-            .map(|s| format!("{} {} {}", s.event, s.path.display(), shown(s.to.as_deref())))
-            .collect();
-        Ok(Outcome::Missed(format!("missing {missing:?}, seen {seen:?}")))
+        drop(kept);
+        for part in &parts {
+            part.clear().map_err(|e| format!("{}: {e}", part.root.display()))?;
+        }
+        Ok(outcomes)
     }
+}
+
+/// Tells what became of an operation that was performed here.
+fn judge(operation: &Operation, ground: &Ground, seen: &[Seen]) -> Outcome {
+    let here = |path: &Path| path.starts_with(&ground.root);
+    let seen: Vec<_> =
+        seen.iter().filter(|s| here(&s.path) || s.to.as_deref().is_some_and(here)).cloned().collect();
+    let missing: Vec<_> =
+        operation.expected.iter().filter(|e| !seen.iter().any(|s| fits(s, e, ground))).collect();
+    match missing.as_slice() {
+        [] if !operation.expected.is_empty() || seen.is_empty() => return Outcome::Seen,
+        [] => return Outcome::Missed(format!("nothing was to be seen, seen {:?}", shown(&seen))),
+        missing if missing.iter().all(|expected| is_covered(&seen, expected, ground)) => {
+            return Outcome::Listed;
+        }
+        _ => {}
+    }
+    let missing: Vec<_> = missing.iter().map(|e| format!("{} {}", e.events, e.path)).collect();
+    Outcome::Missed(format!("missing {missing:?}, seen {:?}", shown(&seen)))
 }
 
 impl Drop for Watching {
@@ -176,16 +223,30 @@ impl Drop for Watching {
     }
 }
 
+impl From<Outcome> for Word {
+    fn from(outcome: Outcome) -> Word {
+        match outcome {
+            Outcome::Seen => Word::Seen,
+            Outcome::Listed => Word::Listed,
+            Outcome::Lost => Word::Lost,
+            Outcome::Missed(why) => Word::Missed(why),
+            Outcome::NotPerformed(_) => Word::Absent,
+        }
+    }
+}
+
 /// What became of an operation.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Every event came.
     Seen,
+    /// Some did not, but the directory was named that has to be listed.
+    Listed,
     /// Some did not, which was announced.
     Lost,
     /// Some did not.
     Missed(String),
-    /// This file system does not have the operation.
+    /// This kernel or file system does not have the operation.
     NotPerformed(String),
 }
 
@@ -200,13 +261,14 @@ fn look(dir: &Path) {
     }
 }
 
-fn shown(path: Option<&Path>) -> String {
-    path.map(|p| format!("-> {}", p.display())).unwrap_or_default()
+fn shown(seen: &[Seen]) -> Vec<String> {
+    let to = |s: &Seen| s.to.as_deref().map(|p| format!(" -> {}", p.display())).unwrap_or_default();
+    seen.iter().map(|s| format!("{} {}{}", s.event, s.path.display(), to(s))).collect()
 }
 
+/// Tells whether this is the event.
 fn fits(seen: &Seen, expected: &Expected, ground: &Ground) -> bool {
-    let at = |path: &str| ground.root.join(path);
-    let path = at(expected.path);
+    let path = below(ground, expected.path);
     if seen.tier == "fanotify" {
         // It tells that a name has changed, less often how; and of a directory that is gone when it is asked, no more
         // than that.
@@ -214,8 +276,26 @@ fn fits(seen: &Seen, expected: &Expected, ground: &Ground) -> bool {
         return gone || seen.path == path || seen.to.as_ref() == Some(&path);
     }
     let place = match expected.to {
-        Some(to) => seen.path == path && seen.to == Some(at(to)),
-        None => seen.path == path || seen.to == Some(path),
+        Some(to) => seen.path == path && seen.to == Some(below(ground, to)),
+        None => seen.path == path || seen.to.as_ref() == Some(&path),
     };
     place && expected.events.split('|').any(|event| event == seen.event)
+}
+
+/// Tells whether whoever acts on the events comes upon what was expected: each path has changed in some way, or its directory
+/// is to be listed.
+fn is_covered(seen: &[Seen], expected: &Expected, ground: &Ground) -> bool {
+    let covered = |path: &str| {
+        let path = below(ground, path);
+        seen.iter().any(|s| {
+            let of = |path: &Path| s.path == path || s.to.as_deref() == Some(path);
+            of(&path) || (s.event == "changed" && path.parent().is_some_and(of))
+        })
+    };
+    covered(expected.path) && expected.to.is_none_or(covered)
+}
+
+/// Returns a path below the root; the root itself for none.
+fn below(ground: &Ground, path: &str) -> PathBuf {
+    if path.is_empty() { ground.root.clone() } else { ground.root.join(path) }
 }

@@ -11,7 +11,7 @@ use std::{
 use vfsync_tests::{
     binary,
     mount::Mounted,
-    operations::{Ground, OPERATIONS},
+    operations::{self, Ground},
     watching::{Outcome, Watching},
 };
 
@@ -45,9 +45,11 @@ fn every_operation_is_reported(tier: &str, memory: bool) {
     let ground = Ground::make(place.path()).unwrap();
     let Some(mut watching) = watching_by(tier, &[&ground.root]) else { return };
     let mut missed = Vec::new();
-    for operation in OPERATIONS {
-        match watching.demand(&ground, operation).unwrap() {
+    let all = operations::all();
+    for (operation, outcome) in all.iter().zip(watching.demand(&ground, &all).unwrap()) {
+        match outcome {
             Outcome::Seen => {}
+            Outcome::Listed => missed.push(format!("{}: listed", operation.name)),
             Outcome::Lost => missed.push(format!("{}: lost", operation.name)),
             Outcome::Missed(why) => missed.push(format!("{}: {why}", operation.name)),
             Outcome::NotPerformed(why) => eprintln!("{} was not performed: {why}", operation.name),

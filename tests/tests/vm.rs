@@ -5,10 +5,10 @@
 
 use std::{env, path::PathBuf, time::Duration};
 
-use vfsync_tests::{coverage, operations::OPERATIONS};
 use xtask::{
-    build,
+    build, coverage,
     kernel::Kernel,
+    matrix::{self, Look, Told},
     vm::{self, Disk, Finished, Preempt, Vm},
 };
 
@@ -49,52 +49,6 @@ fn carries_a_live_sync(mut vm: Vm, tier: &str) {
     assert!(finished.output.contains(&format!("capture: {tier}")), "another tier was taken");
 }
 
-/// Performs every operation in a guest, on every file system, once for each tier that the kernel has to have.
-fn reports_every_operation(kernel: Kernel) {
-    let programs = vm::build_static("vfsync-tests").unwrap_or_else(|e| panic!("{e:#}"));
-    let check = (programs.with_file_name("capture-check"), "/bin/capture-check".to_owned());
-    let vm = Vm { disks: vec![Disk::Ext4, Disk::Xfs, Disk::Btrfs], files: vec![check], ..guest(kernel) };
-    let tiers = tiers(kernel);
-    let finished = succeed(&vm, &SCRIPT.replace("TIERS", &tiers.join(" ")));
-    let printed = coverage::printed(&finished.output);
-    let names: Vec<&str> = OPERATIONS.iter().map(|operation| operation.name).collect();
-    for tier in tiers {
-        let holes = coverage::holes(&printed, tier, &["tmpfs", "ext4", "xfs", "btrfs", "overlay"], &names);
-        assert!(holes.is_empty(), "on {kernel}, {tier} has told nothing of {holes:?}");
-    }
-    let table = include_str!("../uncovered.txt");
-    let known = coverage::known(table, kernel.name());
-    let differences = coverage::differences(&printed, &known);
-    assert!(differences.is_empty(), "on {kernel}:\n{}", differences.join("\n"));
-    // A tier that is refused says so itself.
-    for cell in known.iter().filter(|cell| cell.operation != coverage::EVERYTHING) {
-        let named =
-            finished.output.lines().any(|l| l.contains("does not see") && l.contains(&cell.operation));
-        assert!(named, "doctor does not say that {cell} is not seen on {kernel}");
-    }
-}
-
-/// What reports_every_operation runs in a guest.
-const SCRIPT: &str = "
-mkdir -p /mnt/ext4/lower /mnt/ext4/upper /mnt/ext4/work /mnt/overlay /tmp/check || exit
-mount -t overlay -o lowerdir=/mnt/ext4/lower,upperdir=/mnt/ext4/upper,workdir=/mnt/ext4/work o /mnt/overlay || exit
-for tier in TIERS; do
-    capture-check vfsync $tier tmpfs=/tmp/$tier ext4=/mnt/ext4/$tier xfs=/mnt/xfs/$tier btrfs=/mnt/btrfs/$tier \\
-        overlay=/mnt/overlay/$tier || exit
-done
-vfsync doctor /mnt/ext4
-true
-";
-
-/// Returns the tiers that a kernel has to have.
-fn tiers(kernel: Kernel) -> &'static [&'static str] {
-    match kernel {
-        // These are not preempted, so that trampolines lose nothing.
-        Kernel::V5_10 | Kernel::V6_1 | Kernel::V6_12 => &["kprobe", "fentry", "fanotify"],
-        Kernel::Sid => &["kprobe", "tracepoint", "fanotify"],
-    }
-}
-
 #[test]
 fn a_guest_tells_its_kernel_and_the_exit_code_of_its_command() {
     for kernel in kernels() {
@@ -130,29 +84,45 @@ fn trampolines_carry_a_live_sync_where_the_kernel_is_not_preempted() {
     }
 }
 
+/// Looks at a kernel in a guest.
+fn look(kernel: Kernel, preempt: Option<Preempt>, coverage: bool) -> Told {
+    let tiers = matrix::tiers(kernel, preempt);
+    let look = Look { kernel, preempt, tiers, coverage, rounds: 3 };
+    let told = look.run(vfsync()).unwrap_or_else(|e| panic!("on {}: {e:#}", look.name()));
+    println!("on {}:\n{}", look.name(), told.output);
+    let silences = told.silences(kernel, preempt);
+    assert!(silences.is_empty(), "on {}: {silences:#?}", look.name());
+    let storms = look.tiers.iter().filter(|tier| **tier != "fanotify").count();
+    assert_eq!(told.storms.len(), storms, "on {}", look.name());
+    told
+}
+
 #[test]
-fn every_operation_is_reported_but_those_in_the_table() {
+fn what_a_kernel_reports_is_what_the_table_says_and_what_it_does_not_doctor_says() {
+    let table = matrix::read_table().unwrap_or_else(|e| panic!("{e:#}"));
     for kernel in kernels() {
-        reports_every_operation(kernel);
+        let told = look(kernel, None, true);
+        let (worse, better) = table.differences(kernel, &told.cells);
+        assert!(worse.is_empty(), "on {kernel} it has become worse:\n{}", worse.join("\n"));
+        assert!(
+            better.is_empty(),
+            "on {kernel} the table is out of date, `cargo xtask vm --all --write` writes it:\n{}",
+            better.join("\n")
+        );
+        let unsaid = coverage::unsaid(&told.cells, &told.doctor);
+        assert!(
+            unsaid.is_empty(),
+            "on {kernel} doctor does not say that these are not seen:\n{}",
+            unsaid.join("\n")
+        );
     }
 }
 
 #[test]
 fn no_change_is_lost_in_silence_in_a_storm_however_the_kernel_is_preempted() {
-    let programs = vm::build_static("vfsync-tests").unwrap_or_else(|e| panic!("{e:#}"));
     for kernel in kernels() {
-        // Before 6.7 a kernel does not count the kprobes that it skips where it is preempted: doctor says so.
-        let (modes, tiers): (&[_], _) = match kernel {
-            Kernel::V5_10 | Kernel::V6_1 => (&[None], "kprobe fentry"),
-            Kernel::V6_12 => (&[None, Some(Preempt::Full)], "kprobe"),
-            Kernel::Sid => (&[Some(Preempt::Lazy), Some(Preempt::Full)], "kprobe tracepoint"),
-        };
-        for &preempt in modes {
-            let check = (programs.with_file_name("storm-check"), "/bin/storm-check".to_owned());
-            let vm = Vm { preempt, files: vec![check], ..guest(kernel) };
-            let script =
-                format!("for tier in {tiers}; do storm-check vfsync $tier /mnt/ext4/$tier 3 || exit; done");
-            succeed(&vm, &script);
+        for &preempt in matrix::modes(kernel) {
+            look(kernel, Some(preempt), false);
         }
     }
 }

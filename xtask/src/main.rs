@@ -15,6 +15,7 @@ use xtask::{
     build::{self, Profile},
     check, demo, dist,
     kernel::Kernel,
+    matrix,
     pair::Pair,
     setup, test,
     vm::{Disk, Preempt},
@@ -96,7 +97,7 @@ enum Task {
         #[arg(long)]
         no_build: bool,
     },
-    /// Boots a kernel in QEMU with vfsync in it, and runs a command or a shell there.
+    /// Boots a kernel in QEMU with vfsync in it, and runs a command or a shell there; with --all: the whole matrix.
     Vm(Vm),
     /// What `run` does, inside a guest.
     #[command(hide = true)]
@@ -110,9 +111,19 @@ enum Task {
 
 #[derive(Args)]
 struct Vm {
-    /// The kernel.
-    #[arg(long, value_enum, default_value = "6.1")]
-    kernel: Kernel,
+    /// The kernel; 6.1 if none is named, and with --all every one.
+    #[arg(long, value_enum)]
+    kernel: Option<Kernel>,
+    /// Performs every operation on every file system, and a storm, by every tier, on every kernel, in every preemption
+    /// mode; fails where something is worse than tests/coverage.txt says.
+    #[arg(long, conflicts_with_all = ["preempt", "disk", "append", "file", "command"])]
+    all: bool,
+    /// With --all: in the kernels' own preemption modes alone.
+    #[arg(long, requires = "all")]
+    own_mode: bool,
+    /// Takes what --all finds into tests/coverage.txt.
+    #[arg(long, requires = "all")]
+    write: bool,
     /// The preemption mode, where not the kernel's own.
     #[arg(long, value_enum)]
     preempt: Option<Preempt>,
@@ -232,11 +243,17 @@ fn run(no_build: bool, args: &[OsString]) -> Result<ExitCode> {
 }
 
 fn vm(args: Vm) -> Result<ExitCode> {
-    setup::bring(&[setup::Part::Vm], &[args.kernel])?;
+    let kernel = args.kernel.unwrap_or(Kernel::V6_1);
+    let kernels = if args.all && args.kernel.is_none() { Kernel::ALL.to_vec() } else { vec![kernel] };
+    setup::bring(&[setup::Part::Vm], &kernels)?;
     let binary = build::binary();
     if !args.no_build {
         setup::bring(&[setup::Part::Ebpf], &[])?;
         build::dist(Profile::Release)?;
+    }
+    if args.all {
+        matrix::all(&kernels, args.own_mode, args.write)?;
+        return Ok(ExitCode::SUCCESS);
     }
     let vm = xtask::vm::Vm {
         preempt: args.preempt,
@@ -245,7 +262,7 @@ fn vm(args: Vm) -> Result<ExitCode> {
         vfsync: binary.exists().then_some(binary),
         files: args.file,
         limit: Duration::from_secs(args.limit),
-        ..xtask::vm::Vm::new(args.kernel)
+        ..xtask::vm::Vm::new(kernel)
     };
     let finished = if args.command.is_empty() { vm.shell()? } else { vm.run_shown(&args.command.join(" "))? };
     Ok(u8::try_from(finished.code).map_or(ExitCode::FAILURE, ExitCode::from))

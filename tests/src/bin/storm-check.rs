@@ -1,6 +1,7 @@
 //! `storm-check VFSYNC TIER DIR ROUNDS`: eight threads change files while another one reads a map of the kernel's without
 //! pause, which makes a preemptible kernel skip programs. Every change has to be reported by `vfsync watch`, or its
-//! loss announced; the exit code is 1 if one was neither.
+//! loss announced; the exit code is 1 if one was neither, and more if it could not
+//! look.
 
 use std::{
     collections::HashSet,
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("{tier}: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(3)
         }
     }
 }
