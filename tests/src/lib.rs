@@ -17,6 +17,7 @@ pub mod process;
 pub mod run;
 pub mod snapshot;
 pub mod sshd;
+pub mod stress;
 pub mod terminal;
 pub mod tree;
 pub mod watching;

@@ -150,15 +150,29 @@ impl Watching {
     /// # Errors
     /// The watch does not go on.
     pub fn demand(&mut self, ground: &Ground, operations: &[Operation]) -> Result<Vec<Outcome>, String> {
+        self.demand_through(ground, ground, operations)
+    }
+
+    /// As [`Watching::demand`], with the operations performed at another place that leads to the same: a mount of what is
+    /// watched by way of a network.
+    ///
+    /// # Errors
+    /// The watch does not go on.
+    pub fn demand_through(
+        &mut self,
+        ground: &Ground,
+        through: &Ground,
+        operations: &[Operation],
+    ) -> Result<Vec<Outcome>, String> {
         /// So many that what they report fits into the ring by far.
         const AT_A_TIME: usize = 40;
         let mut all = Vec::new();
         for some in operations.chunks(AT_A_TIME) {
-            let first = self.perform(ground, some)?;
+            let first = self.perform(ground, through, some)?;
             for (operation, outcome) in some.iter().zip(first) {
                 all.push(match outcome {
                     Outcome::Seen | Outcome::NotPerformed(_) => outcome,
-                    _ => self.perform(ground, &[*operation])?.remove(0),
+                    _ => self.perform(ground, through, &[*operation])?.remove(0),
                 });
             }
         }
@@ -166,18 +180,30 @@ impl Watching {
     }
 
     /// Performs operations at a time.
-    fn perform(&mut self, ground: &Ground, operations: &[Operation]) -> Result<Vec<Outcome>, String> {
-        let parts: Vec<_> =
-            (0..operations.len()).map(|number| ground.part(&format!("part-{number}"))).collect();
+    fn perform(
+        &mut self,
+        ground: &Ground,
+        through: &Ground,
+        operations: &[Operation],
+    ) -> Result<Vec<Outcome>, String> {
+        let parts_of = |ground: &Ground| -> Vec<_> {
+            (0..operations.len()).map(|number| ground.part(&format!("part-{number}"))).collect()
+        };
+        let (watched, parts) = (parts_of(ground), parts_of(through));
         let acts: Vec<_> = operations.iter().zip(&parts).map(|(o, part)| o.begin(part)).collect();
         self.sync(ground)?;
-        look(&ground.root);
+        look(&through.root);
         // What they keep open goes at the end: closing is an event too.
         let kept: Vec<_> = acts.into_iter().map(|act| act.and_then(|act| act())).collect();
+        if through.root != ground.root {
+            // A client keeps what was written until it has to send it.
+            let sent = std::fs::File::open(&through.root).and_then(|dir| Ok(rustix::fs::syncfs(dir)?));
+            sent.map_err(|e| format!("{}: {e}", through.root.display()))?;
+        }
         let seen = self.sync(ground)?;
         let lost = seen.iter().any(|s| s.event == "overflow");
         let mut outcomes = Vec::new();
-        for ((operation, part), kept) in operations.iter().zip(&parts).zip(&kept) {
+        for ((operation, part), kept) in operations.iter().zip(&watched).zip(&kept) {
             outcomes.push(match kept {
                 Err(error) => Outcome::NotPerformed(error.to_string()),
                 Ok(_) => judge(operation, part, &seen),

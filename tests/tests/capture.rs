@@ -12,6 +12,7 @@ use vfsync_tests::{
     binary,
     mount::Mounted,
     operations::{self, Ground},
+    stress,
     watching::{Outcome, Watching},
 };
 
@@ -290,5 +291,23 @@ fn what_changes_while_a_command_runs_is_for_the_next_one() {
     while missing() > 0 {
         assert!(Instant::now() < deadline, "{} of {FILES} are missing", missing());
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn whatever_a_foreign_workload_does_is_reported_or_announced_as_lost() {
+    let program =
+        ["/usr/bin/stress-ng", "/bin/stress-ng"].map(Path::new).into_iter().find(|path| path.exists());
+    let Some(program) = program else { return eprintln!("not tested: there is no stress-ng") };
+    for tier in TIERS {
+        let place = place(false);
+        let ground = Ground::make(place.path()).unwrap();
+        if watching_by(tier, &[&ground.root]).is_none() {
+            continue;
+        }
+        let report = stress::run(binary::vfsync(), tier, &ground, program, Duration::from_secs(3)).unwrap();
+        eprintln!("{tier}: {report}");
+        assert!(report.differing > 100, "{tier}: it has done little: {report}");
+        assert!(report.silent.is_empty(), "{tier}: {report}: {:#?}", report.silent);
     }
 }

@@ -1,5 +1,5 @@
-//! `capture-check VFSYNC TIER NAME=DIR…`: performs every operation in each directory and looks whether `vfsync watch`
-//! reports it. Runs in guests, where there is no cargo. Prints a line of [`xtask::coverage`] each; the exit code is 1 if it
+//! `capture-check VFSYNC TIER NAME=DIR[@THROUGH]…`: performs every operation in each directory and looks whether `vfsync watch`
+//! reports it; by way of another place that leads there, where one is given. Runs in guests, where there is no cargo. Prints a line of [`xtask::coverage`] each; the exit code is 1 if it
 //! could not look.
 
 use std::{path::Path, process::ExitCode};
@@ -13,7 +13,7 @@ use xtask::coverage::{Cell, EVERYTHING, Word};
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [vfsync, tier, grounds @ ..] = args.as_slice() else {
-        eprintln!("usage: capture-check VFSYNC TIER NAME=DIR...");
+        eprintln!("usage: capture-check VFSYNC TIER NAME=DIR[@THROUGH]...");
         return ExitCode::from(2);
     };
     match check_all(Path::new(vfsync), tier, grounds) {
@@ -25,14 +25,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// Where the operations are performed: its name in the table.
-type Named = (String, Ground);
+/// Where the operations are performed: the name in the table, what is watched, and by way of what it is changed.
+struct Place {
+    name: String,
+    watched: Ground,
+    through: Ground,
+}
 
 fn check_all(vfsync: &Path, tier: &str, grounds: &[String]) -> Result<(), String> {
-    let made = |ground: &'_ String| {
+    let made = |ground: &String| {
         let (name, dir) = ground.split_once('=').unwrap_or(("", ground));
-        let ground = Ground::make(Path::new(dir)).map_err(|e| format!("{dir}: {e}"))?;
-        Ok::<_, String>((name.to_owned(), ground))
+        let (dir, through) = dir.split_once('@').unwrap_or((dir, dir));
+        let make = |dir: &str| Ground::make(Path::new(dir)).map_err(|e| format!("{dir}: {e}"));
+        Ok::<_, String>(Place { name: name.to_owned(), watched: make(dir)?, through: make(through)? })
     };
     let grounds = grounds.iter().map(made).collect::<Result<Vec<_>, _>>()?;
     // Starting it takes most of the time in a guest: one for all, unless it is refused on one of them.
@@ -40,7 +45,7 @@ fn check_all(vfsync: &Path, tier: &str, grounds: &[String]) -> Result<(), String
         None => Ok(()),
         Some(_) => grounds.chunks(1).try_for_each(|alone| {
             if let Some(why) = check(vfsync, tier, alone)? {
-                println!("{}", cell(tier, &alone[0].0, EVERYTHING).line(&Word::Refused(why)));
+                println!("{}", cell(tier, &alone[0].name, EVERYTHING).line(&Word::Refused(why)));
             }
             Ok(())
         }),
@@ -52,16 +57,16 @@ fn cell(tier: &str, file_system: &str, operation: &str) -> Cell {
 }
 
 /// Performs the operations; returns why the tier is refused, if so.
-fn check(vfsync: &Path, tier: &str, grounds: &[Named]) -> Result<Option<String>, String> {
-    let roots: Vec<&Path> = grounds.iter().map(|(_, ground)| ground.root.as_path()).collect();
+fn check(vfsync: &Path, tier: &str, grounds: &[Place]) -> Result<Option<String>, String> {
+    let roots: Vec<&Path> = grounds.iter().map(|place| place.watched.root.as_path()).collect();
     let mut watching = match Watching::start(vfsync, tier, &roots) {
         Ok(watching) => watching,
         Err(why) if why.contains("is not possible here") => return Ok(Some(why.trim().to_owned())),
         Err(why) => return Err(why),
     };
     let all = operations::all();
-    for (name, ground) in grounds {
-        for (operation, outcome) in all.iter().zip(watching.demand(ground, &all)?) {
+    for Place { name, watched, through } in grounds {
+        for (operation, outcome) in all.iter().zip(watching.demand_through(watched, through, &all)?) {
             println!("{}", cell(tier, name, operation.name).line(&Word::from(outcome)));
         }
     }
