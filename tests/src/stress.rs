@@ -62,7 +62,7 @@ pub struct Report {
     pub differing: usize,
     /// Those of them of which nothing was reported.
     pub silent: Vec<PathBuf>,
-    /// In how many rounds a loss was announced.
+    /// Those of which nothing was reported, but that something was lost.
     pub announced: usize,
 }
 
@@ -98,12 +98,8 @@ pub fn run(
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { events, differing, announced, silent } = self;
-        let silent = silent.len();
-        write!(
-            f,
-            "{differing} paths differ, {silent} in silence, {events} events, {announced} rounds with a loss"
-        )
+        let Report { differing, announced, silent, .. } = self;
+        write!(f, "{differing} changes, {announced} lost and announced, {} lost in silence", silent.len())
     }
 }
 
@@ -119,7 +115,7 @@ impl Report {
         }
         // What is looked at as a whole afterwards is not lost.
         if seen.iter().any(|s| s.event == "overflow") || watching.is_announced_as_lost() {
-            self.announced += 1;
+            self.announced += silent.len();
         } else {
             self.silent.extend(silent);
         }

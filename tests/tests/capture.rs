@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use vfsync_tests::{
     stress,
     watching::{Outcome, Watching},
 };
+use xtask::vm;
 
 /// What works by way of the kernel's programs has to work by its notifications too.
 const TIERS: [&str; 2] = ["ebpf", "fanotify"];
@@ -296,16 +297,17 @@ fn what_changes_while_a_command_runs_is_for_the_next_one() {
 
 #[test]
 fn whatever_a_foreign_workload_does_is_reported_or_announced_as_lost() {
-    let program =
-        ["/usr/bin/stress-ng", "/bin/stress-ng"].map(Path::new).into_iter().find(|path| path.exists());
-    let Some(program) = program else { return eprintln!("not tested: there is no stress-ng") };
+    let installed = || Some(PathBuf::from("/usr/bin/stress-ng")).filter(|path| path.exists());
+    let Some(program) = vm::stress_ng().or_else(installed) else {
+        return eprintln!("not tested: there is no stress-ng");
+    };
     for tier in TIERS {
         let place = place(false);
         let ground = Ground::make(place.path()).unwrap();
         if watching_by(tier, &[&ground.root]).is_none() {
             continue;
         }
-        let report = stress::run(binary::vfsync(), tier, &ground, program, Duration::from_secs(3)).unwrap();
+        let report = stress::run(binary::vfsync(), tier, &ground, &program, Duration::from_secs(3)).unwrap();
         eprintln!("{tier}: {report}");
         assert!(report.differing > 100, "{tier}: it has done little: {report}");
         assert!(report.silent.is_empty(), "{tier}: {report}: {:#?}", report.silent);

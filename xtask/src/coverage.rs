@@ -9,7 +9,7 @@ use crate::kernel::Kernel;
 pub const EVERYTHING: &str = "everything";
 
 /// The file systems of the table, in the order of its letters.
-pub const FILE_SYSTEMS: [&str; 5] = ["tmpfs", "ext4", "xfs", "btrfs", "overlay"];
+pub const FILE_SYSTEMS: [&str; 6] = ["tmpfs", "ext4", "xfs", "btrfs", "overlay", "nfsd"];
 
 /// What separates the parts of a line that a guest prints.
 const BORDER: &str = " | ";
@@ -343,12 +343,12 @@ mod tests {
         let text = table.to_string();
         assert_eq!(
             text,
-            "# a head\n\nkprobe\n_____ _+-__ _____ _____  write\n_____ _____ _____ ____!  rename\n"
+            "# a head\n\nkprobe\n______ _+-___ ______ ______  write\n______ ______ ______ ____!_  rename\n"
         );
         assert_eq!(Table::parse(&text).unwrap(), table);
         // What nothing is told of any more goes.
         table.take(Kernel::Sid, &[(cell("overlay", "write"), Word::Seen)]);
-        assert_eq!(table.to_string(), "# a head\n\nkprobe\n_____ _+-__ _____ ____+  write\n");
+        assert_eq!(table.to_string(), "# a head\n\nkprobe\n______ _+-___ ______ ____+_  write\n");
         Table::parse("+++++  write").unwrap_err();
         Table::parse("kprobe\n+++++  write").unwrap_err();
     }

@@ -105,6 +105,12 @@ fn add_modules(archive: &mut Archive, kernel: &KernelFiles) -> Result<()> {
     Ok(())
 }
 
+/// Returns a program with the libraries that it loads: the files here and their places in the guest.
+pub fn with_libraries(program: &Path, unpacked: &Path, place: &str) -> Result<Vec<(PathBuf, String)>> {
+    let libraries = libraries_of(program, unpacked)?.into_iter().map(|(place, file)| (file, place));
+    Ok(std::iter::once((program.to_owned(), place.to_owned())).chain(libraries).collect())
+}
+
 /// Adds an sshd that lets the guest's root in with a key of its own, and the client.
 fn add_ssh(archive: &mut Archive, keys: &Keys) -> Result<()> {
     let kit = sshd::kit();

@@ -93,6 +93,12 @@ enum Task {
         /// Where the trees are made; else in cargo's target folder.
         #[arg(long, value_name = "FOLDER")]
         dir: Option<PathBuf>,
+        /// Only what a write costs in guests, by the tiers that this machine's kernel may not offer.
+        #[arg(long, conflicts_with_all = ["figures", "tree", "scale", "dir"])]
+        in_guests: bool,
+        /// With --in-guests: every kernel of the test matrix, not only Debian 12's.
+        #[arg(long, requires = "in_guests")]
+        all_kernels: bool,
         /// Takes target/dist/vfsync as it is instead of building it.
         #[arg(long)]
         no_build: bool,
@@ -106,6 +112,12 @@ enum Task {
         folder: PathBuf,
         /// The capture tier.
         capture: String,
+    },
+    /// What `bench --in-guests` does, inside a guest.
+    #[command(hide = true)]
+    WriteCostInGuest {
+        /// Tiers, or inotify as the last one.
+        ways: Vec<String>,
     },
 }
 
@@ -176,10 +188,16 @@ fn perform(task: Task) -> Result<ExitCode> {
             setup::bring(&[setup::Part::Ebpf, setup::Part::Check], &[])?;
             check::run()?;
         }
-        Task::Bench { figures, tree, scale, dir, no_build } => {
+        Task::Bench { figures, tree, scale, dir, in_guests, all_kernels, no_build } => {
             if !no_build {
                 setup::bring(&[setup::Part::Ebpf], &[])?;
                 build::dist(Profile::Release)?;
+            }
+            if in_guests {
+                let kernels = kernels(all_kernels);
+                setup::bring(&[setup::Part::Vm], kernels)?;
+                bench::guests::run(kernels, &build::binary())?;
+                return Ok(ExitCode::SUCCESS);
             }
             setup::bring(&[setup::Part::Ssh, setup::Part::Bench], &[])?;
             bench::run(&bench::Plan { figures, tree, scale, folder: dir }, &build::binary())?;
@@ -190,6 +208,7 @@ fn perform(task: Task) -> Result<ExitCode> {
             let plan = demo::Plan { capture: &capture, limit: Duration::from_secs(240) };
             return demo::run(&Pair::in_guest(&folder, Path::new("/bin/vfsync"))?, plan);
         }
+        Task::WriteCostInGuest { ways } => bench::guests::in_guest(&ways)?,
         Task::Build { debug } => {
             setup::bring(&[setup::Part::Ebpf], &[])?;
             println!("{}", build::dist(profile(debug))?.display());

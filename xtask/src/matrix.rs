@@ -28,6 +28,8 @@ pub struct Look {
     pub coverage: bool,
     /// How many rounds a storm has; 0: there is none.
     pub rounds: u32,
+    /// How many seconds a foreign workload has, twice; 0: there is none.
+    pub stress: u32,
 }
 
 /// What a guest has told.
@@ -37,17 +39,17 @@ pub struct Told {
     pub cells: Vec<(Cell, Word)>,
     /// What `vfsync doctor` says on each of the file systems.
     pub doctor: String,
-    /// A line for each storm.
+    /// A line for each storm and each foreign workload.
     pub storms: Vec<Storm>,
     /// All of it.
     pub output: String,
 }
 
-/// What became of the changes of a storm.
+/// What became of the changes of a storm, or of the paths that differ after a foreign workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Storm {
-    /// The tier.
-    pub tier: String,
+    /// The tier; `stress-ng, ` stands before it where that was the workload.
+    pub name: String,
     /// How many there were.
     pub changes: u64,
     /// How many were not reported, with a loss announced.
@@ -86,11 +88,15 @@ impl Look {
     pub fn run(&self, vfsync: PathBuf) -> Result<Told> {
         let programs = vm::build_static("vfsync-tests")?;
         let program = |name: &str| (programs.with_file_name(name), format!("/bin/{name}"));
+        let mut files = ["capture-check", "storm-check", "stress-check", "nfs-mount"].map(program).to_vec();
+        if self.stress > 0 {
+            files.extend(vm::stress_ng_for_guests()?);
+        }
         let vm = Vm {
             preempt: self.preempt,
             disks: vec![Disk::Ext4, Disk::Xfs, Disk::Btrfs],
             vfsync: Some(vfsync),
-            files: vec![program("capture-check"), program("storm-check")],
+            files,
             limit: Duration::from_secs(1800),
             ..Vm::new(self.kernel)
         };
@@ -115,10 +121,17 @@ impl Look {
 
     fn script(&self) -> String {
         let mut script = String::from(MOUNTS);
+        if self.coverage {
+            script += "nfs-mount /mnt/ext4/nfs /mnt/nfs || exit 9\n";
+        }
         for tier in &self.tiers {
             if self.coverage {
-                let grounds: Vec<String> =
-                    coverage::FILE_SYSTEMS.iter().map(|name| format!("{name}=/mnt/{name}/{tier}")).collect();
+                let place = |name: &&str| match *name {
+                    // What the clients of the kernel's own server do is looked at on what it exports.
+                    "nfsd" => format!("nfsd=/mnt/ext4/nfs/{tier}@/mnt/nfs/{tier}"),
+                    name => format!("{name}=/mnt/{name}/{tier}"),
+                };
+                let grounds: Vec<String> = coverage::FILE_SYSTEMS.iter().map(place).collect();
                 // Writing to a String cannot fail.
                 let _ = writeln!(script, "capture-check vfsync {tier} {} || exit 9", grounds.join(" "));
             }
@@ -132,6 +145,14 @@ impl Look {
                     self.rounds
                 );
             }
+        }
+        for tier in self.tiers.iter().filter(|_| self.stress > 0) {
+            let place = format!("/mnt/ext4/stress-{tier}");
+            let _ = writeln!(
+                script,
+                "stress-check vfsync {tier} {place} /bin/stress-ng {}; [ $? -lt 2 ] || exit 9",
+                self.stress
+            );
         }
         if self.coverage {
             let _ = writeln!(script, "for fs in tmpfs ext4; do vfsync doctor /mnt/$fs; done");
@@ -157,13 +178,13 @@ fn told(finished: &Finished) -> Told {
 
 /// Reads `kprobe: 9600 changes, 0 lost and announced, 0 lost in silence`.
 fn storm(line: &str) -> Option<Storm> {
-    let (tier, rest) = line.trim().split_once(": ")?;
+    let (name, rest) = line.trim().split_once(": ")?;
     let mut numbers = rest
         .split(", ")
         .zip(["changes", "lost and announced", "lost in silence"])
         .map(|(part, words)| part.strip_suffix(words)?.trim().parse::<u64>().ok());
     let mut number = || numbers.next().flatten();
-    Some(Storm { tier: tier.to_owned(), changes: number()?, announced: number()?, silent: number()? })
+    Some(Storm { name: name.to_owned(), changes: number()?, announced: number()?, silent: number()? })
 }
 
 /// Returns the path of the table.
@@ -187,7 +208,14 @@ pub fn all(kernels: &[Kernel], own_mode: bool, write: bool) -> Result<()> {
     for &kernel in kernels {
         let others = if own_mode { &[][..] } else { modes(kernel) };
         for preempt in std::iter::once(None).chain(others.iter().copied().map(Some)) {
-            let look = Look { kernel, preempt, tiers: tiers(kernel, preempt), coverage: true, rounds: 10 };
+            let look = Look {
+                kernel,
+                preempt,
+                tiers: tiers(kernel, preempt),
+                coverage: true,
+                rounds: 10,
+                stress: 10,
+            };
             say(format_args!("matrix: {}", look.name()));
             let start = Instant::now();
             let told = match look.run(build::binary()) {
@@ -209,11 +237,12 @@ pub fn all(kernels: &[Kernel], own_mode: bool, write: bool) -> Result<()> {
             }
             troubles.extend(mark(coverage::unsaid(&told.cells, &told.doctor)));
             troubles.extend(mark(told.silences(kernel, preempt)));
+            if write {
+                let path = self::table();
+                fs::write(&path, table.to_string())
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
         }
-    }
-    if write {
-        let path = self::table();
-        fs::write(&path, table.to_string()).with_context(|| format!("cannot write {}", path.display()))?;
     }
     println!(
         "kernel, mode | tier | seen | directory named | announced | not seen | not performed | storm | took"
@@ -229,7 +258,7 @@ impl Told {
             let count = |wanted: fn(&Word) -> bool| {
                 self.cells.iter().filter(|(cell, word)| cell.tier == **tier && wanted(word)).count()
             };
-            let storm = self.storms.iter().find(|storm| storm.tier == **tier);
+            let storm = self.storms.iter().find(|storm| storm.name == **tier);
             let storm = storm.map_or("–".to_owned(), |s| {
                 format!("{} of {} announced, {} silent", s.announced, s.changes, s.silent)
             });
@@ -260,7 +289,7 @@ impl Told {
         let unaccounted = kernel == Kernel::V6_1 && preempt == Some(Preempt::Full);
         let silent = self.storms.iter().filter(|storm| storm.silent > 0 && !unaccounted);
         silent
-            .map(|s| format!("storm, {}: {} of {} changes lost in silence", s.tier, s.silent, s.changes))
+            .map(|s| format!("storm, {}: {} of {} changes lost in silence", s.name, s.silent, s.changes))
             .collect()
     }
 }
@@ -272,7 +301,7 @@ mod tests {
     #[test]
     fn the_line_of_a_storm_is_read() {
         let read = storm("kprobe: 9600 changes, 246 lost and announced, 7 lost in silence\r");
-        let expected = Storm { tier: "kprobe".into(), changes: 9600, announced: 246, silent: 7 };
+        let expected = Storm { name: "kprobe".into(), changes: 9600, announced: 246, silent: 7 };
         assert_eq!(read, Some(expected));
         assert_eq!(storm("kprobe: no such thing"), None);
     }

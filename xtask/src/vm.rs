@@ -81,6 +81,23 @@ fn qemu_kit() -> Kit {
     Kit::new("qemu", "qemu-system-x86, 1")
 }
 
+fn stress_ng_kit() -> Kit {
+    Kit::new("stress-ng", "stress-ng, 1")
+}
+
+/// Returns where `stress-ng` is, to be started on this machine; none where it was not brought.
+pub fn stress_ng() -> Option<PathBuf> {
+    let kit = stress_ng_kit();
+    kit.require("stress-ng", "vm").ok().map(|dir| dir.join("bin/stress-ng"))
+}
+
+/// Returns `stress-ng` with what it needs, to be `/bin/stress-ng` in a guest.
+pub fn stress_ng_for_guests() -> Result<Vec<(PathBuf, String)>> {
+    let kit = stress_ng_kit();
+    let dir = kit.require("stress-ng", "vm")?;
+    initramfs::with_libraries(&dir.join("usr/bin/stress-ng"), dir, "bin/stress-ng")
+}
+
 /// Downloads and unpacks QEMU, and what goes into guests, unless they are there.
 pub fn set_up(kernels: &[Kernel]) -> Result<()> {
     ensure!(place::arch() == "x86_64", "the tests in guests run on x86_64 alone");
@@ -95,6 +112,12 @@ pub fn set_up(kernels: &[Kernel]) -> Result<()> {
         let packages = ["busybox-static", "e2fsprogs", "xfsprogs", "btrfs-progs"];
         let mut brought = apt()?.unpack(&packages, dir)?;
         brought.sort_by_key(|package| !package.starts_with("busybox-static "));
+        Ok(brought)
+    })?;
+    stress_ng_kit().ensure("stress-ng", |dir| {
+        let mut brought = apt()?.unpack(&["stress-ng"], dir)?;
+        kit::write_wrappers(dir, &["usr/bin/stress-ng"])?;
+        brought.sort_by_key(|package| !package.starts_with("stress-ng "));
         Ok(brought)
     })?;
     kernels.iter().try_for_each(|kernel| kernel.set_up())

@@ -64,8 +64,10 @@ fn check(vfsync: &Path, tier: &str, grounds: &[Place]) -> Result<Option<String>,
         Err(why) if why.contains("is not possible here") => return Ok(Some(why.trim().to_owned())),
         Err(why) => return Err(why),
     };
-    let all = operations::all();
     for Place { name, watched, through } in grounds {
+        let is_remote = watched.root != through.root;
+        let all: Vec<_> =
+            operations::all().into_iter().filter(|o| !is_remote || !o.is_about_closing()).collect();
         for (operation, outcome) in all.iter().zip(watching.demand_through(watched, through, &all)?) {
             println!("{}", cell(tier, name, operation.name).line(&Word::from(outcome)));
         }

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         .and_then(|ground| stress::run(Path::new(vfsync), tier, &ground, Path::new(stress_ng), each));
     match run {
         Ok(report) => {
-            println!("{tier}: {report}");
+            println!("stress-ng, {tier}: {report}");
             report.silent.iter().for_each(|path| println!("{tier}: not told: {}", path.display()));
             ExitCode::from(u8::from(!report.silent.is_empty()))
         }

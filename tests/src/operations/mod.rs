@@ -129,6 +129,11 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// Tells whether it is about a file being closed: whoever serves files to others does that when it likes.
+    pub fn is_about_closing(&self) -> bool {
+        self.expected.iter().any(|expected| expected.events.starts_with("close_write"))
+    }
+
     /// Sets the tree up for it and returns what does it.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod carrying;
 mod figures;
 mod following;
 mod grow;
+pub mod guests;
 mod machine;
 mod memory;
 mod road;
