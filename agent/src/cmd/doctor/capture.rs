@@ -50,6 +50,8 @@ fn of_tier(report: &TierReport, best: Option<Tier>) -> Finding {
         }));
         lines.extend(report.missing.iter().map(|(hook, why)| format!("without the hook {hook}: {why}")));
         lines.extend(report.uncovered.iter().map(|what| format!("does not see: {what}")));
+        let every = report.look_every.map(humantime::format_duration);
+        lines.extend(every.map(|every| format!("for that, everything is looked at every {every}")));
     }
     Finding::new("capture", report.tier.name(), state, lines.join("\n"))
 }
