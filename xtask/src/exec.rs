@@ -4,7 +4,7 @@ use std::{
     io,
     os::unix::process::CommandExt,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Mutex, OnceLock, PoisonError,
         mpsc::{self, Sender},
@@ -13,6 +13,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+
+use crate::sshd;
 
 /// Runs a command without its output; an error carries the end of what it printed.
 pub fn quietly(command: &mut Command) -> Result<()> {
@@ -74,6 +76,46 @@ pub fn spawn(mut command: Command) -> io::Result<Child> {
     orders.send((command, sender)).expect("the starting thread does not end");
     drop(orders);
     answer.recv().expect("the starting thread does not end")
+}
+
+/// A program that runs, and ends with the value.
+pub struct Tied(Child);
+
+impl Tied {
+    /// Starts one, as [`spawn`] does.
+    pub fn start(command: Command) -> Result<Self> {
+        let words = cannot_start(&command);
+        spawn(command).map(Self).context(words)
+    }
+
+    /// Returns its process number.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Returns how it has ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.0.try_wait().context("cannot wait for a program")
+    }
+
+    /// Tells it to end.
+    pub fn terminate(&self) {
+        if let Some(pid) = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw) {
+            // Gone already is as good.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        self.0.wait().context("cannot wait for a program")
+    }
+}
+
+impl Drop for Tied {
+    fn drop(&mut self) {
+        sshd::end_group(&mut self.0);
+    }
 }
 
 /// Returns the command as a person would type it.

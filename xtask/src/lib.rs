@@ -19,6 +19,7 @@ pub mod pair;
 pub mod place;
 pub mod purity;
 pub mod setup;
+pub mod soak;
 pub mod sshd;
 pub mod steps;
 pub mod strip;

@@ -17,7 +17,7 @@ use xtask::{
     kernel::Kernel,
     matrix,
     pair::Pair,
-    setup, test,
+    place, setup, soak, test,
     vm::{Disk, Preempt},
 };
 
@@ -99,6 +99,27 @@ enum Task {
         /// With --in-guests: every kernel of the test matrix, not only Debian 12's.
         #[arg(long, requires = "in_guests")]
         all_kernels: bool,
+        /// Takes target/dist/vfsync as it is instead of building it.
+        #[arg(long)]
+        no_build: bool,
+    },
+    /// Keeps two daemons under changes, and draws what they take: memory, descriptors, backlog, disk.
+    Soak {
+        /// For how long.
+        #[arg(long, default_value_t = 60.0)]
+        minutes: f64,
+        /// How many changes a second, both sides together.
+        #[arg(long, default_value_t = 500)]
+        rate: u32,
+        /// How often is looked, in seconds.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+        every: u64,
+        /// Where to write soak.csv and soak.svg; else target/soak.
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+        /// Where the trees are made; else in cargo's target folder.
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
         /// Takes target/dist/vfsync as it is instead of building it.
         #[arg(long)]
         no_build: bool,
@@ -201,6 +222,21 @@ fn perform(task: Task) -> Result<ExitCode> {
             }
             setup::bring(&[setup::Part::Ssh, setup::Part::Bench], &[])?;
             bench::run(&bench::Plan { figures, tree, scale, folder: dir }, &build::binary())?;
+        }
+        Task::Soak { minutes, rate, every, out, dir, no_build } => {
+            if !no_build {
+                setup::bring(&[setup::Part::Ebpf], &[])?;
+                build::dist(Profile::Release)?;
+            }
+            setup::bring(&[setup::Part::Ssh], &[])?;
+            let plan = soak::Plan {
+                duration: Duration::try_from_secs_f64(minutes * 60.0).context("--minutes is no duration")?,
+                rate,
+                every: Duration::from_secs(every),
+                out: out.unwrap_or_else(|| place::target().join("soak")),
+                folder: dir,
+            };
+            soak::run(&plan, &build::binary())?;
         }
         Task::Vm(args) => return vm(args),
         Task::DemoInGuest { folder, capture } => {

@@ -20,6 +20,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::{place, setup::say};
+pub use machine::describe;
 use stage::Stage;
 pub use stage::set_up;
 use table::Row;
@@ -127,7 +128,7 @@ pub fn run(plan: &Plan, binary: &Path) -> Result<()> {
         let (rename, churn) = (wants(Figure::Rename), wants(Figure::Churn));
         rows.extend(carrying::busy(&folder, binary, plan.scale, rename, churn)?);
     }
-    println!("{}", machine::describe(&folder).context("cannot describe the machine")?);
+    println!("{}", describe(&folder).context("cannot describe the machine")?);
     println!(
         "tree: {} files in {} folders, {:.0} MB\n",
         grown.files,
