@@ -100,3 +100,49 @@ pub fn ask(pair: &Pair, args: &[&str]) -> Outcome {
 pub fn status(pair: &Pair, event: &str) -> Vec<serde_json::Value> {
     ask(pair, &["status", "--json"]).events(event)
 }
+
+/// Two hosts with a daemon each, which share this one: each has its own state.
+pub struct Hosts {
+    /// The first host, whose trees are those of both.
+    pub pair: Pair,
+    /// The other one.
+    pub there: Pair,
+}
+
+impl Hosts {
+    /// Makes two, of which each is reached over ssh.
+    pub fn new() -> Hosts {
+        let (pair, there) = (Pair::over_ssh(), Pair::over_ssh());
+        Hosts { pair, there }
+    }
+
+    /// Returns the `[defaults]` of one with the command that starts vfsync on the other.
+    pub fn defaults(of: &Pair, peer: &Pair) -> String {
+        of.defaults().replace(&of.server_command(), &peer.near_server_command())
+    }
+
+    /// Returns configurations with which each of the two names the other, and says this besides.
+    pub fn naming_each_other(&self, here: &str, there: &str) -> [String; 2] {
+        let address = |tree: &Tree| self.pair.sshd().root(tree.root());
+        let (first, second) = (&self.pair.first, &self.pair.second);
+        let block = |root: &Tree, peer: &Tree| {
+            crate::pair::block(&root.root().display().to_string(), &[&address(peer)])
+        };
+        [
+            Hosts::defaults(&self.pair, &self.there) + &block(first, second) + here,
+            Hosts::defaults(&self.there, &self.pair) + &block(second, first) + there,
+        ]
+    }
+
+    /// Returns how many links of each are live.
+    pub fn live(&self) -> [usize; 2] {
+        [&self.pair, &self.there]
+            .map(|of| status(of, "link").iter().filter(|link| link["state"] == "live").count())
+    }
+}
+
+impl Default for Hosts {
+    fn default() -> Hosts {
+        Hosts::new()
+    }
+}

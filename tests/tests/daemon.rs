@@ -8,7 +8,7 @@ use std::{
 
 use vfsync_tests::{
     Daemon, Pair, Tree, assert_same,
-    daemon::{ask, status},
+    daemon::{Hosts, ask, status},
     over_both_links,
     pair::block,
     wait_for,
@@ -459,24 +459,6 @@ fn two_crons_never_run_at_a_time() {
     drop(lock);
     cron().code(0);
     assert!(pair.second.has("f"));
-}
-
-/// Two hosts with a daemon each, which share this one: each has its own state.
-struct Hosts {
-    pair: Pair,
-    there: Pair,
-}
-
-impl Hosts {
-    fn new() -> Hosts {
-        let (pair, there) = (Pair::over_ssh(), Pair::over_ssh());
-        Hosts { pair, there }
-    }
-
-    /// Returns the command that starts vfsync as the other one's far end.
-    fn defaults(of: &Pair, peer: &Pair) -> String {
-        of.defaults().replace(&of.server_command(), &peer.near_server_command())
-    }
 }
 
 #[test]

@@ -120,6 +120,7 @@ async fn pass(options: &Options, reporter: &Reporter) -> Result<ExitStatus> {
         link,
         options: options.replica.clone(),
         local_is_first: leading == 0,
+        lasts: false,
         remote_root: Vec::new(),
         peer_name: String::new(),
         events,

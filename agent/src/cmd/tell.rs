@@ -29,6 +29,10 @@ pub struct Teller<'a> {
     untold: Vec<RelPath>,
 }
 
+/// So many conflicts and problems are kept in mind, to tell each of them once. A link lasts for weeks: beyond that one may be
+/// told again.
+const REMEMBERED: usize = 10_000;
+
 /// So many paths are named in the message about what went wrong; all of them stand in the list before it.
 const NAMED: usize = 5;
 
@@ -141,6 +145,8 @@ impl<'a> Teller<'a> {
             }
             Event::Conflict { path, local, remote } => {
                 // Both ends see it.
+                forget_if_full(&mut self.conflicts);
+                forget_if_full(&mut self.counted);
                 if self.conflicts.insert(path.clone()) {
                     let (first, second) = if self.local_is_first { (local, remote) } else { (remote, local) };
                     self.conflict(ConflictReport { path, first, second, resolved: Resolved::No });
@@ -194,6 +200,7 @@ impl<'a> Teller<'a> {
 
     fn problem(&mut self, side: Side, problem: Problem) {
         let Problem { path, severity, why } = problem;
+        forget_if_full(&mut self.problems);
         if !self.problems.insert((side == Side::Local, path.clone())) {
             return;
         }
@@ -231,6 +238,12 @@ impl<'a> Teller<'a> {
                 self.reporter.conflict(&conflict);
             }
         }
+    }
+}
+
+fn forget_if_full<T>(told: &mut BTreeSet<T>) {
+    if told.len() >= REMEMBERED {
+        told.clear();
     }
 }
 

@@ -3,7 +3,8 @@
 
 use super::facts::{LinkFacts, State};
 use super::kept::{Kept, Stage};
-use super::site::Site;
+use super::site::{Link, Site};
+use super::{agree, passes_by_itself};
 use crate::cmd::serve;
 use crate::cmd::tell::Teller;
 use crate::link::session::{Next, Session, nonce};
@@ -57,6 +58,13 @@ impl Site {
         };
         let (own, peer) = (replica.id(), accepted.hello.replica);
         let root = kept.root.display().to_string();
+        let from = Path::new(OsStr::from_bytes(&accepted.hello.from.root)).display().to_string();
+        // As scp writes it; the port there is not known, so it is no address to dial.
+        let from = client.map_or(from.clone(), |client| format!("{client}:{from}"));
+        if let Some(why) = self.otherwise(&accepted.hello, &root, &from) {
+            accepted.otherwise(own, why.clone()).await;
+            bail!("{why}");
+        }
         if peer != own {
             // Of two links between the same two the one that the lower id has dialled stays.
             if let Some(dialled) = self.dialled_with(&root, peer) {
@@ -71,9 +79,6 @@ impl Site {
                 before.give_way();
             }
         }
-        let from = Path::new(OsStr::from_bytes(&accepted.hello.from.root)).display().to_string();
-        // As scp writes it; the port there is not known, so it is no address to dial.
-        let from = client.map_or(from.clone(), |client| format!("{client}:{from}"));
         // A link between two roots of this process is told of by the end that dials.
         let reporter = self.reporter_of(&root).filter(|_| accepted.hello.nonce != nonce());
         let local_is_first = !accepted.hello.dials_from_first;
@@ -91,6 +96,34 @@ impl Site {
         facts.set(State::Closed);
         self.remove_answered(&facts);
         result
+    }
+
+    /// Returns why a link that is asked for contradicts one of this end's own, if it does.
+    fn otherwise(&self, hello: &Hello, root: &str, from: &str) -> Option<String> {
+        let name = rustix::system::uname();
+        let here = format!("{}:{root}", name.nodename().to_string_lossy());
+        let wanted = self.wanted_at(root);
+        let known = |facts: &LinkFacts| facts.replica() == Some(hello.replica);
+        if let Some((link, facts)) = wanted.iter().find(|(_, facts)| known(facts)) {
+            let why = agree::differences(link, hello, &here, from)?;
+            if facts.is_with(root, hello.replica) {
+                facts.disagree(why.clone());
+            }
+            return Some(why);
+        }
+        // Whose peer is not known yet may lead to who asks: its own try tells, in a moment.
+        let may_be = |link: &Link, facts: &LinkFacts| {
+            let untried = facts.replica().is_none() && !facts.was_tried() && !facts.is_paused();
+            untried && !link.peer.is_local() && hello.nonce != nonce()
+        };
+        let mut untried = wanted.iter().filter(|(link, facts)| may_be(link, facts));
+        untried.find_map(|(link, _)| {
+            let why = agree::differences(link, hello, &here, from)?;
+            Some(format!(
+                "it is not known yet whether this is the peer {} of {here}; if it is, {why}",
+                link.peer
+            ))
+        })
     }
 
     /// Finds the replica that is asked for, and waits a while for it to be open.
@@ -183,6 +216,9 @@ impl Answering {
             let next = tokio::select! {
                 next = session.next() => next,
                 Some(event) = self.told.recv() => {
+                    if passes_by_itself(&event) {
+                        continue;
+                    }
                     self.facts.event(&event);
                     if let Some(teller) = &mut teller {
                         teller.event(event);
@@ -198,7 +234,7 @@ impl Answering {
                     }
                     break Ok(());
                 }
-                () = self.facts.has_to_give_way() => break Ok(()),
+                _ = self.facts.has_to_give_way() => break Ok(()),
             };
             let start = match next {
                 Ok(Next::Start(start)) => start,

@@ -3,7 +3,7 @@
 use super::facts::{LinkFacts, State};
 use super::kept::{Kept, Stage};
 use super::site::{Link, Site};
-use super::{News, jittered};
+use super::{News, jittered, passes_by_itself};
 use crate::cmd::connect::{Connected, reach_host, reached_here};
 use crate::cmd::tell::Teller;
 use crate::core::version::ReplicaId;
@@ -149,15 +149,26 @@ impl Dialled {
     /// Waits while the link that the other end has dialled carries everything, and then a while longer: whoever dialled
     /// it does it again first. Returns an order that came meanwhile.
     async fn stand_by(&self, peer: ReplicaId, orders: &mut mpsc::UnboundedReceiver<Order>) -> Option<Order> {
-        self.facts.set(State::ByOtherEnd(peer));
         let carried = async {
             let mut without = 0;
-            // Twice in a row: it may only just be made again.
-            while without < 2 {
-                sleep(jittered(STAND_BY)).await;
+            loop {
                 let site = self.site.upgrade();
                 let carries = site.is_some_and(|site| site.answered_with(&self.facts.root, peer).is_some());
-                without = if carries { 0 } else { without + 1 };
+                let pause = jittered(STAND_BY);
+                if carries {
+                    without = 0;
+                    self.facts.set(State::ByOtherEnd(peer));
+                } else {
+                    // The other end may not have noticed yet that it is gone, or only just make it again.
+                    without += 1;
+                    let why =
+                        format!("{}: the link that the other end has dialled is gone here", self.link.peer);
+                    self.facts.set(State::Broken { why, again: SystemTime::now() + pause });
+                }
+                if without > 2 {
+                    return;
+                }
+                sleep(pause).await;
             }
         };
         tokio::select! {
@@ -256,13 +267,23 @@ impl Dialled {
         }
         self.facts.set(State::Connecting);
         let (mut connected, mut told) = tokio::select! {
-            connected = self.connect(replica, approved) => match connected {
-                Ok(connected) => connected,
-                Err(error) => return match error.downcast_ref() {
-                    Some(LinkError::Linked(peer)) => End::GivesWay(*peer),
-                    _ => End::Error(error),
-                },
-            },
+            connected = self.connect(replica, approved) => {
+                self.facts.set_tried();
+                match connected {
+                    Ok(connected) => connected,
+                    Err(error) => return match error.downcast_ref() {
+                        Some(LinkError::Linked(peer)) => {
+                            self.facts.know(*peer);
+                            End::GivesWay(*peer)
+                        }
+                        Some(LinkError::Otherwise { peer, .. }) => {
+                            self.facts.know(*peer);
+                            End::Error(error)
+                        }
+                        _ => End::Error(error),
+                    },
+                }
+            }
             () = lost(stages) => return End::NoReplica,
             order = end_order(orders) => return End::Order(order),
         };
@@ -278,7 +299,13 @@ impl Dialled {
             other.give_way();
         }
         let end = tokio::select! {
-            () = self.facts.has_to_give_way() => End::GivesWay(peer),
+            otherwise = self.facts.has_to_give_way() => match otherwise {
+                None => End::GivesWay(peer),
+                Some(why) => {
+                    let error = anyhow::Error::new(LinkError::Otherwise { peer, why });
+                    End::Error(error.context(self.link.peer.to_string()))
+                }
+            },
             error = self.follow(&mut connected.session, &mut told, stages.clone(), came) => {
                 End::Error(anyhow::Error::new(error).context(self.link.peer.to_string()))
             }
@@ -296,6 +323,7 @@ impl Dialled {
             link: self.link.options.clone(),
             options: ReplicaOptions { confirm_deletes: approved, ..self.link.replica.clone() },
             local_is_first: self.link.local_is_first,
+            lasts: true,
             remote_root: Vec::new(),
             peer_name: self.link.peer.to_string(),
             events,
@@ -384,6 +412,9 @@ impl Dialled {
     }
 
     fn event(&self, teller: &mut Teller<'_>, event: Event) {
+        if passes_by_itself(&event) {
+            return;
+        }
         self.facts.event(&event);
         teller.event(event);
     }

@@ -4,8 +4,10 @@ use crate::core::path::RelPath;
 use crate::core::version::ReplicaId;
 use crate::link::{Event, Gauge, Outcome, Totals};
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
@@ -115,12 +117,18 @@ pub struct LinkFacts {
     pub dials: bool,
     yields: Notify,
     paused: AtomicBool,
+    /// It has come to an end of its first try, one way or the other.
+    tried: AtomicBool,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     state: State,
     since: SystemTime,
+    /// Since when there is no session, whatever is tried meanwhile.
+    broken: Option<SystemTime>,
+    /// In which options the other end is configured otherwise, if it is, and the session has to end for that.
+    otherwise: Option<String>,
     gauge: Option<Gauge>,
     /// Of the sessions before this one.
     before: Totals,
@@ -161,6 +169,8 @@ impl LinkFacts {
         let inner = Inner {
             state: State::Waiting,
             since: SystemTime::now(),
+            broken: None,
+            otherwise: None,
             gauge: None,
             before: Totals::default(),
             replica: None,
@@ -170,8 +180,8 @@ impl LinkFacts {
             last: None,
             samples: VecDeque::new(),
         };
-        let (yields, paused) = (Notify::new(), AtomicBool::new(false));
-        LinkFacts { block, root, peer, dials, yields, paused, inner: Mutex::new(inner) }
+        let (paused, tried) = (AtomicBool::new(false), AtomicBool::new(false));
+        LinkFacts { block, root, peer, dials, yields: Notify::new(), paused, tried, inner: Mutex::new(inner) }
     }
 
     /// Ends its session: another one carries everything.
@@ -179,9 +189,31 @@ impl LinkFacts {
         self.yields.notify_one();
     }
 
-    /// Waits for that.
-    pub async fn has_to_give_way(&self) {
+    /// Ends its session: the other end is configured otherwise.
+    pub fn disagree(&self, why: String) {
+        self.inner().otherwise = Some(why);
+        self.give_way();
+    }
+
+    /// Waits until its session has to end for another one; or for what is configured otherwise, which it returns then.
+    pub async fn has_to_give_way(&self) -> Option<String> {
         self.yields.notified().await;
+        self.inner().otherwise.take()
+    }
+
+    /// Notes that it was tried: its peer is known by now, or cannot be reached.
+    pub fn set_tried(&self) {
+        self.tried.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns whether it was tried.
+    pub fn was_tried(&self) -> bool {
+        self.tried.load(Ordering::SeqCst)
+    }
+
+    /// Notes which replica is at the other end, though there is no session with it.
+    pub fn know(&self, replica: ReplicaId) {
+        self.inner().replica = Some(replica);
     }
 
     /// Notes whether a person wants it paused; it may still be about to stop.
@@ -207,10 +239,24 @@ impl LinkFacts {
     /// Notes how it stands now.
     pub fn set(&self, state: State) {
         let mut inner = self.inner();
-        if inner.state != state {
-            inner.state = state;
-            inner.since = SystemTime::now();
+        if inner.state == state {
+            return;
         }
+        let now = SystemTime::now();
+        match state {
+            // Trying again, and in vain, makes it no shorter.
+            State::Broken { .. } => inner.since = *inner.broken.get_or_insert(now),
+            State::Waiting | State::Connecting => inner.since = now,
+            State::Scanning
+            | State::CatchingUp
+            | State::Live
+            | State::Halted { .. }
+            | State::Paused
+            | State::ByOtherEnd(_)
+            | State::Itself
+            | State::Closed => (inner.since, inner.broken) = (now, None),
+        }
+        inner.state = state;
     }
 
     /// Returns how it stands.
@@ -220,7 +266,11 @@ impl LinkFacts {
 
     /// Notes that a session begins, with this replica.
     pub fn begin(&self, gauge: Gauge, replica: ReplicaId) {
+        // What a session before this one was told when it was over already does not concern this one.
+        let stale = pin!(self.yields.notified());
+        let _ = stale.poll(&mut Context::from_waker(Waker::noop()));
         let mut inner = self.inner();
+        inner.otherwise = None;
         inner.gauge = Some(gauge);
         inner.replica = Some(replica);
         inner.sessions += 1;
@@ -299,5 +349,35 @@ impl Inner {
     fn totals(&self) -> Totals {
         let now = self.gauge.as_ref().map(Gauge::totals).unwrap_or_default();
         Totals { sent: self.before.sent + now.sent, received: self.before.received + now.received }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> LinkFacts {
+        LinkFacts::new("block".to_owned(), "/here".to_owned(), "/there".to_owned(), true)
+    }
+
+    /// Each try in vain began the time anew: a link that was away for days was broken for seconds.
+    #[test]
+    fn a_link_is_broken_since_it_broke() {
+        let facts = facts();
+        let broken = |why: &str| State::Broken { why: why.to_owned(), again: SystemTime::now() };
+        facts.set(State::Live);
+        facts.set(broken("once"));
+        let since = facts.numbers().since;
+        std::thread::sleep(Duration::from_millis(2));
+        for _ in 0..2 {
+            facts.set(State::Waiting);
+            facts.set(State::Connecting);
+            assert!(facts.numbers().since > since);
+            facts.set(broken("again"));
+            assert_eq!(facts.numbers().since, since);
+        }
+        facts.set(State::Live);
+        facts.set(broken("anew"));
+        assert!(facts.numbers().since > since);
     }
 }

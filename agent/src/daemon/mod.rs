@@ -4,7 +4,7 @@
 //! - [`hub`]: one capture for all replicas;
 //! - [`kept`]: a replica that is opened, followed and lent to links, halted by its guards, paused and resumed;
 //! - [`dial`]: a link that this end dials, made again whenever it breaks;
-//! - [`answer`]: a link that the other end dialled;
+//! - [`answer`]: a link that the other end dialled, if both want the same of it ([`agree`]);
 //! - [`facts`]: what can be told of a link; [`status`]: of everything, as lines of JSON;
 //! - [`metrics`]: the same for Prometheus;
 //! - [`control`]: the socket over which that is asked, and orders come; [`client`]: who asks.
@@ -12,6 +12,7 @@
 //! Trouble has three sizes: with a path it is an outcome, with a link or a replica it is tried again with growing pauses
 //! and holds up no other, and what contradicts a guard waits for a person's word.
 
+mod agree;
 pub mod answer;
 pub mod client;
 pub mod control;
@@ -28,6 +29,8 @@ pub mod status;
 
 pub use site::{Link, Site, Stopped};
 
+use crate::link::{Event, Outcome};
+use crate::replica::apply::IN_MOTION;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
@@ -55,6 +58,18 @@ pub enum News {
         /// Another try is not likely to help.
         lasting: bool,
     },
+}
+
+/// Returns whether an event tells only that a file was written while it was sent: it is sent again when it rests. On a busy
+/// host there are many of them, `status` shows those that stand, and nobody has to do anything.
+fn passes_by_itself(event: &Event) -> bool {
+    match event {
+        Event::Change { path, outcome: Outcome::Failed(why), .. } if why == IN_MOTION => {
+            tracing::debug!(%path, why, "it is sent again");
+            true
+        }
+        Event::Change { .. } | Event::Conflict { .. } | Event::Problem { .. } | Event::Notice(_) => false,
+    }
 }
 
 /// Returns a duration that is up to a quarter shorter or longer: what broke together is not tried again together.

@@ -294,6 +294,13 @@ impl Site {
         locked(&self.links).iter().map(|here| &here.facts).find(|facts| facts.is_with(root, replica)).cloned()
     }
 
+    /// Returns the links of a root that this end makes, as they are wanted.
+    pub(super) fn wanted_at(&self, root: &str) -> Vec<(Link, Arc<LinkFacts>)> {
+        let links = locked(&self.links);
+        let here = links.iter().filter(|here| here.facts.root == root);
+        here.map(|here| (here.link.clone(), here.facts.clone())).collect()
+    }
+
     /// Gives each link that this end makes the order that is meant for it, if there is one. Returns how many got one.
     pub fn order(&self, order_for: impl Fn(&LinkFacts) -> Option<Order>) -> usize {
         let links = locked(&self.links);

@@ -50,6 +50,7 @@ async fn world() -> World {
         link: link(),
         options: ReplicaOptions::default(),
         local_is_first: true,
+        lasts: false,
         remote_root: b"/there".to_vec(),
         peer_name: "there".to_owned(),
         events: mpsc::unbounded_channel().0,

@@ -14,7 +14,7 @@ use crate::core::path::RelPath;
 use crate::core::reconcile::Side;
 use crate::core::renamed::Renamed;
 use crate::core::version::Sequence;
-use crate::replica::apply::{Applied, Applier, Incoming, Transfer};
+use crate::replica::apply::{Applied, Applier, IN_MOTION, Incoming, Transfer};
 use crate::replica::scan::{Look, ScanError};
 use crate::wire::{Action, Message, Offer, OfferNumber, Verdict, Want};
 use bytes::Bytes;
@@ -609,9 +609,7 @@ impl Receiver {
         let transfer = transfer.unwrap_or_else(|| self.applier.transfer(&incoming));
         let result = match transfer {
             Err(why) => Err(why),
-            Ok(_) if !complete => {
-                Err("it changed at the peer while it was sent: it comes when it is quiet".to_owned())
-            }
+            Ok(_) if !complete => Err(IN_MOTION.to_owned()),
             Ok(transfer) => match &incoming.entry().content {
                 Content::File { size, digest } => transfer.finish(*size, *digest),
                 Content::Deleted | Content::Dir | Content::Symlink { .. } => {

@@ -295,6 +295,9 @@ pub enum Message {
     Chosen(Vec<Chosen>),
     /// A directory has another name here, with all that was in it: in place of an offer for each path. Numbered as one.
     Renamed(Box<Renamed>),
+    /// The session cannot be: this replica is configured otherwise for its link with the one that asks. Both ways of it. The
+    /// last message; only to an end that names it among its capabilities.
+    Otherwise(ReplicaId, String),
 }
 
 /// What a person has chosen at a path.

@@ -161,6 +161,13 @@ impl Pathspec {
 }
 
 /// Shows the pattern as it would be written, control characters escaped.
+impl Pathspec {
+    /// Returns it without what stands behind its arrow.
+    pub fn without_value(&self) -> Pathspec {
+        Pathspec { value: None, ..self.clone() }
+    }
+}
+
 impl fmt::Display for Pathspec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.sign {

@@ -38,6 +38,14 @@ pub enum LinkError {
     /// The peer has dialled, too, and that link stays.
     #[error("the two are linked already: the other end has dialled")]
     Linked(ReplicaId),
+    /// The peer has a link with this replica in its own configuration, with other options.
+    #[error("{why}")]
+    Otherwise {
+        /// Who that is.
+        peer: ReplicaId,
+        /// In which options.
+        why: String,
+    },
     /// Both ends are one replica.
     #[error("both roots are the same directory: give two different ones")]
     Same,

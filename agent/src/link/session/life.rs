@@ -3,7 +3,7 @@
 use super::{Control, LinkError};
 use crate::link::Shared;
 use crate::link::streams::Counters;
-use crate::wire::{Capability, MAX_FRAME, Message};
+use crate::wire::{Capability, Hello, MAX_FRAME, Message};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,6 +13,10 @@ use tokio::sync::{mpsc, watch};
 const PING: &str = "ping";
 /// What an end says that takes [`Message::Renamed`].
 const RENAMES: &str = "renames";
+/// What an end says that takes [`Message::Otherwise`].
+const OTHERWISE: &str = "otherwise";
+/// What an end that dials says of a link that is to last.
+const LASTING: &str = "lasting";
 /// How often.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// How long nothing may come from an end that does.
@@ -24,17 +28,38 @@ const RETRY_AT_LEAST: Duration = Duration::from_secs(300);
 
 /// What this end can do beyond the version of the protocol.
 pub(super) fn capabilities() -> Vec<Capability> {
-    [PING, RENAMES].map(|name| Capability(name.to_owned())).into()
+    [PING, RENAMES, OTHERWISE].map(|name| Capability(name.to_owned())).into()
+}
+
+/// The same, of an end that dials: whether its link is to last.
+pub(crate) fn capabilities_of(lasts: bool) -> Vec<Capability> {
+    let mut all = capabilities();
+    all.extend(lasts.then(|| Capability(LASTING.to_owned())));
+    all
+}
+
+fn can(capabilities: &[Capability], what: &str) -> bool {
+    capabilities.iter().any(|capability| capability.0 == what)
+}
+
+/// Returns whether the link that is asked for is to last, as those of a daemon, and is not one pass.
+pub fn is_lasting(hello: &Hello) -> bool {
+    can(&hello.capabilities, LASTING)
+}
+
+/// Returns whether an end understands that it is told how the other one is configured.
+pub(super) fn takes_otherwise(capabilities: &[Capability]) -> bool {
+    can(capabilities, OTHERWISE)
 }
 
 /// Returns whether an end says now and then that it is there.
 pub(super) fn pings(capabilities: &[Capability]) -> bool {
-    capabilities.iter().any(|capability| capability.0 == PING)
+    can(capabilities, PING)
 }
 
 /// Returns whether an end takes renames as a whole.
 pub(super) fn renames(capabilities: &[Capability]) -> bool {
-    capabilities.iter().any(|capability| capability.0 == RENAMES)
+    can(capabilities, RENAMES)
 }
 
 /// Says now and then that this end is there, and ends the session when nothing has come from the other for too long. Of a

@@ -12,6 +12,9 @@ mod terms;
 
 pub use driver::{Next, Session};
 pub use error::LinkError;
+#[cfg(test)]
+pub(crate) use life::capabilities_of;
+pub use life::is_lasting;
 pub use opening::{Accepted, accept, initiate, nonce};
 pub use terms::scan_filter;
 
@@ -42,6 +45,8 @@ pub struct Setup {
     pub options: ReplicaOptions,
     /// Whether the local root is the first of the two.
     pub local_is_first: bool,
+    /// Whether the link is to last, and not for one pass.
+    pub lasts: bool,
     /// The root at the far end.
     pub remote_root: Vec<u8>,
     /// How a person names it.

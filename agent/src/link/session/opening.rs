@@ -1,6 +1,6 @@
 //! The opening of a session: who is there, and whether there can be one. Only here the two ends differ.
 
-use super::life::{capabilities, pings, renames};
+use super::life::{capabilities, capabilities_of, pings, renames, takes_otherwise};
 use super::parts::{Ends, Streams, run};
 use super::terms::scan_filter;
 use super::{Control, LinkError, Session, Setup};
@@ -46,7 +46,7 @@ pub async fn initiate(connection: Connection, setup: Setup) -> Result<Session, L
         dials_from_first: setup.local_is_first,
         link: setup.link.clone(),
         options: setup.options,
-        capabilities: capabilities(),
+        capabilities: capabilities_of(setup.lasts),
     };
     let hello = crate::wire::encode_message(&Message::Hello(Box::new(hello)));
     out.send(hello).await.map_err(|_| LinkError::Closed)?;
@@ -54,6 +54,9 @@ pub async fn initiate(connection: Connection, setup: Setup) -> Result<Session, L
         Some(Frame::Message(Message::Welcome(welcome))) => *welcome,
         Some(Frame::Message(Message::Refuse(why))) => return Err(LinkError::Refused(why)),
         Some(Frame::Message(Message::Linked(replica))) => return Err(LinkError::Linked(replica)),
+        Some(Frame::Message(Message::Otherwise(peer, why))) => {
+            return Err(LinkError::Otherwise { peer, why });
+        }
         Some(_) => return Err(LinkError::Protocol("no welcome")),
         None => return Err(LinkError::Closed),
     };
@@ -123,6 +126,15 @@ impl Accepted {
     /// Says that there is a session between this replica and the one that asks already, and ends this one.
     pub async fn linked(self, replica: ReplicaId) {
         self.close(Message::Linked(replica)).await;
+    }
+
+    /// Says that this replica is configured otherwise for its link with the one that asks, and ends this session.
+    pub async fn otherwise(self, replica: ReplicaId, why: String) {
+        let last = match takes_otherwise(&self.hello.capabilities) {
+            true => Message::Otherwise(replica, why),
+            false => Message::Refuse(why),
+        };
+        self.close(last).await;
     }
 
     async fn close(mut self, last: Message) {

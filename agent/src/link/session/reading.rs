@@ -190,7 +190,11 @@ fn dispatch(
         Message::Guarded(why, deletions) => return Ok(Some(Control::Guarded(why, deletions))),
         Message::Capture(text) => return Ok(Some(Control::Capture(text))),
         Message::Bye => return Ok(Some(Control::Bye)),
-        Message::Hello(_) | Message::Welcome(_) | Message::Refuse(_) | Message::Linked(_) => {
+        Message::Hello(_)
+        | Message::Welcome(_)
+        | Message::Refuse(_)
+        | Message::Linked(_)
+        | Message::Otherwise(..) => {
             return Err(LinkError::Protocol("it opens the session twice"));
         }
     }

@@ -13,6 +13,8 @@ use std::os::unix::fs::FileExt;
 /// From this size on of the old and the new file, in bytes, a changed file comes as a recipe: of a smaller one the two or
 /// three chunks around a change are a good part.
 const SMALLEST_DELTA: u64 = 256 << 10;
+/// What is said of a file that was written while it was sent.
+pub const IN_MOTION: &str = "it changed at the peer while it was sent: it comes when it is quiet";
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// So much is copied from the old file at once, in bytes.
 const COPIED: u64 = 512 << 10;
@@ -331,7 +333,7 @@ impl Transfer {
     /// When it is not, in words for a person.
     pub fn finish(self, size: u64, digest: Digest) -> Result<Staged, String> {
         if self.written != size || Digest(*self.hasher.finalize().as_bytes()) != digest {
-            return Err("it changed at the peer while it was sent: it comes when it is quiet".to_owned());
+            return Err(IN_MOTION.to_owned());
         }
         Ok(self.staged)
     }

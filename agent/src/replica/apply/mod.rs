@@ -18,7 +18,7 @@ mod removal;
 mod rename;
 mod steps;
 
-pub use incoming::{Applied, Incoming, OutcomeOf, Transfer};
+pub use incoming::{Applied, IN_MOTION, Incoming, OutcomeOf, Transfer};
 pub(super) use steps::dir_stamp;
 
 use super::Replica;
