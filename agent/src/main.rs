@@ -50,7 +50,7 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Serve(args) => cmd::serve::run(args).await,
         Command::Conflicts(args) => cmd::conflicts::list(args).await,
         Command::Resolve(args) => cmd::conflicts::resolve(args).await,
-        Command::Doctor(args) => cmd::doctor::run(args).await,
+        Command::Doctor(args) => cmd::doctor::run(args, environment).await,
         Command::Completions(shell) => cli::completions(shell, &mut io::stdout()),
         Command::Man(command) => cli::man(command.as_deref(), &mut io::stdout()),
     }

@@ -143,9 +143,12 @@ pub(super) struct CliServe {
 
 #[derive(clap::Args)]
 pub(super) struct CliDoctor {
-    /// Roots to look at, local or on other hosts
+    /// Roots to look at, local or on other hosts [default: those of the configuration]
     #[arg(value_name = "ROOT")]
     pub(super) roots: Vec<OsString>,
+    /// The configuration [default: as for `vfsync daemon`]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
     /// One JSON object a line
     #[arg(long)]
     pub(super) json: bool,

@@ -161,6 +161,8 @@ pub struct DoctorArgs {
     pub ssh: SshOptions,
     /// Where archives lie; `None` if there is no home.
     pub state_dir: Option<PathBuf>,
+    /// The configuration, where it is not the usual one.
+    pub config: Option<PathBuf>,
 }
 
 /// Why the command line cannot be followed.
@@ -297,6 +299,7 @@ fn resolve(command: CliCommand, environment: &Environment) -> Result<Command, Us
             json: args.json,
             ssh: SshOptions::new(args.sshcmd, &args.sshargs, args.servercmd),
             state_dir: state_dir(args.state_dir),
+            config: args.config,
         }),
         CliCommand::Completions { shell } => Command::Completions(shell),
         CliCommand::Man { command } => Command::Man(command),

@@ -149,7 +149,7 @@ impl SshLink {
     /// Runs a line of POSIX shell at the far end, whatever the login shell there is, with this on its standard input, and
     /// returns what it said, as [`SshLink::run`] does. There must be nothing in the line that a shell takes otherwise
     /// between single quotes.
-    pub(super) async fn shell(&self, line: &str, input: &[u8]) -> Result<Answer, TransportError> {
+    pub async fn shell(&self, line: &str, input: &[u8]) -> Result<Answer, TransportError> {
         self.execute(&format!("sh -c {}", quoted(line)), "sh", input).await
     }
 

@@ -22,6 +22,7 @@ pub(super) async fn look(root: &RemoteRoot, ssh: &SshOptions) -> Vec<Finding> {
         Ok(link) => {
             let mut findings = vec![Finding::new("connection", "ssh", State::Ok, "connected")];
             findings.extend(ask(&link, root, &ssh.server_command).await);
+            findings.push(clock(&link).await);
             link.close().await;
             findings
         }
@@ -47,8 +48,13 @@ async fn ask(link: &SshLink, root: &RemoteRoot, server_command: &str) -> Vec<Fin
     };
     let ours = env!("CARGO_PKG_VERSION");
     let version = version.trim();
-    let note = if version == ours { "" } else { ", not the version here" };
-    let mut findings = vec![finding(State::Ok, format!("{version}{note}"))];
+    let mut findings = vec![match version == ours {
+        true => finding(State::Ok, version.to_owned()),
+        false => finding(
+            State::Limited,
+            format!("{version}, and {ours} here: bring both to the same version, or use -deploy"),
+        ),
+    }];
     let path = if root.path.as_os_str().is_empty() { Some(".") } else { root.path.to_str() };
     let Some(path) = path else {
         findings.push(finding(State::Info, "its doctor is not asked: the path is not UTF-8".to_string()));
@@ -61,6 +67,51 @@ async fn ask(link: &SshLink, root: &RemoteRoot, server_command: &str) -> Vec<Fin
         }
     }
     findings
+}
+
+/// So far clocks may be apart, beyond what the way there takes.
+const APART: f64 = 2.0;
+
+/// Compares the clock there with the one here. `newer` and `older`, and times of files, mean something only where they agree.
+async fn clock(link: &SshLink) -> Finding {
+    let seconds = || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.map_or(0.0, |since| since.as_secs_f64())
+    };
+    let before = seconds();
+    let answer = link.shell("date +%s.%N", b"").await;
+    let after = seconds();
+    let there = answer.as_ref().ok().and_then(|answer| parse_clock(&answer.stdout));
+    of_clock(there, before, after)
+}
+
+/// Reads what `date` said; one without parts of a second leaves them out.
+pub(super) fn parse_clock(stdout: &[u8]) -> Option<f64> {
+    let text = str::from_utf8(stdout).ok()?;
+    let number = |line: &str| line.trim().trim_end_matches(['N', '%', '.']).parse::<f64>().ok();
+    text.lines().rev().find_map(number).filter(|seconds| seconds.is_finite())
+}
+
+/// Says how far two clocks are apart, when one was asked between two moments of the other.
+pub(super) fn of_clock(there: Option<f64>, before: f64, after: f64) -> Finding {
+    let finding = |state, detail: String| Finding::new("connection", "clock", state, detail);
+    let Some(there) = there else {
+        return finding(State::Info, "not known: that login runs nothing but vfsync".to_owned());
+    };
+    let apart = there - f64::midpoint(before, after);
+    let unsure = (after - before) / 2.0;
+    if apart.abs() <= APART + unsure {
+        return finding(State::Ok, format!("the same to {:.1} s", unsure.max(0.1)));
+    }
+    let way = if apart > 0.0 { "ahead of" } else { "behind" };
+    finding(
+        State::Limited,
+        format!(
+            "{:.0} s {way} the one here: times and `newer` mislead; let both follow the same source (timedatectl \
+             set-ntp true, or chrony)",
+            apart.abs()
+        ),
+    )
 }
 
 /// Reads what the doctor there printed; lines that are not findings (a login shell's greeting) are left out.

@@ -1,7 +1,6 @@
 //! What this machine gives vfsync: kernel, rights, tools, a place for archives.
 
 use super::finding::{Finding, State};
-use crate::cli::DoctorArgs;
 use crate::core::escaped::Escaped;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -9,15 +8,80 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Looks at everything that does not depend on a root.
-pub(super) fn look(args: &DoctorArgs, needs_ssh: bool) -> Vec<Finding> {
+pub(super) fn look(state: Option<&Path>, ssh_program: &Path, needs_ssh: bool) -> Vec<Finding> {
     let mut findings =
         vec![Finding::new("vfsync", "version", State::Info, env!("CARGO_PKG_VERSION")), kernel()];
+    findings.extend(lockdown(&std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default()));
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    findings.extend(rights(effective_capabilities(&status)));
+    let capabilities = effective_capabilities(&status);
+    findings.extend(rights(capabilities));
     findings.push(open_files());
-    findings.push(ssh(&args.ssh.command, needs_ssh));
-    findings.push(state_dir(args.state_dir.as_deref()));
+    findings.push(locked_memory(
+        rustix::process::getrlimit(rustix::process::Resource::Memlock).maximum,
+        rustix::system::uname().release().to_bytes(),
+        capabilities >> SYS_RESOURCE.0 & 1 == 1,
+    ));
+    findings.push(ssh(ssh_program, needs_ssh));
+    findings.push(state_dir(state));
+    findings.extend(state.and_then(state_space));
     findings
+}
+
+/// Says what the kernel is locked down to, where it is.
+pub(super) fn lockdown(text: &str) -> Option<Finding> {
+    let mode = text.split_once('[')?.1.split_once(']')?.0;
+    match mode {
+        "none" => None,
+        "confidentiality" => Some(Finding::new(
+            "kernel",
+            "lockdown",
+            State::Limited,
+            "confidentiality: no eBPF program may read the kernel; fanotify or scans are taken, or boot with lockdown=integrity",
+        )),
+        mode => Some(Finding::new("kernel", "lockdown", State::Info, mode)),
+    }
+}
+
+/// Says whether eBPF's maps fit below the limit of locked memory. From 5.11 on they do not count.
+pub(super) fn locked_memory(limit: Option<u64>, release: &[u8], may_raise: bool) -> Finding {
+    const ENOUGH: u64 = 64 << 20;
+    let finding = |state, detail: String| Finding::new("rights", "locked memory", state, detail);
+    let mut numbers = release
+        .split(|byte| !byte.is_ascii_digit())
+        .map(|digits| str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u32>().ok()).unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    match limit {
+        None => finding(State::Ok, "without limit".to_owned()),
+        Some(_) if version >= (5, 11) => {
+            finding(State::Ok, "of no concern to this kernel, which counts eBPF elsewhere".to_owned())
+        }
+        Some(bytes) if bytes >= ENOUGH => finding(State::Ok, format!("up to {} MiB", bytes >> 20)),
+        Some(_) if may_raise => finding(State::Ok, "vfsync raises the limit itself".to_owned()),
+        Some(bytes) => finding(
+            State::Limited,
+            format!(
+                "at most {} KiB, too little for eBPF; raise it (LimitMEMLOCK=infinity, ulimit -l)",
+                bytes >> 10
+            ),
+        ),
+    }
+}
+
+/// Says how much room there is for archives; the directory may still be to be made.
+fn state_space(path: &Path) -> Option<Finding> {
+    const ENOUGH: u64 = 256 << 20;
+    let there = path.ancestors().find(|above| above.exists())?;
+    let space = rustix::fs::statvfs(there).ok()?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let detail = format!("{} MiB", free >> 20);
+    Some(if free < ENOUGH {
+        let detail = format!(
+            "{detail}: an archive takes about 300 bytes a file; make room, or name another with --state-dir"
+        );
+        Finding::new("state", "free space", State::Limited, detail)
+    } else {
+        Finding::new("state", "free space", State::Ok, detail)
+    })
 }
 
 fn kernel() -> Finding {
@@ -35,6 +99,7 @@ const DAC_OVERRIDE: Capability = Capability(1);
 const DAC_READ_SEARCH: Capability = Capability(2);
 const FOWNER: Capability = Capability(3);
 const SYS_ADMIN: Capability = Capability(21);
+const SYS_RESOURCE: Capability = Capability(24);
 const LEASE: Capability = Capability(28);
 const PERFMON: Capability = Capability(38);
 const BPF: Capability = Capability(39);
@@ -62,14 +127,14 @@ pub(super) fn rights(effective: u64) -> Vec<Finding> {
             "owners",
             has(CHOWN) && has(FOWNER),
             "any owner can be set",
-            "owner and group can only be set to this user's own",
+            "owner and group can only be set to this user's own; run as root to keep them, or leave `owner` and `group` off",
         ),
         Finding::either(
             "rights",
             "leases",
             has(LEASE),
             "on any file",
-            "only on this user's own files, so a program that writes to another's file can go unnoticed longer",
+            "only on this user's own files, so a program that writes to another's file can go unnoticed longer; CAP_LEASE gives them",
         ),
         Finding::either(
             "rights",
@@ -88,7 +153,7 @@ fn open_files() -> Finding {
             "rights",
             "open files",
             State::Limited,
-            format!("at most {n}; raise the hard limit (ulimit -Hn)"),
+            format!("at most {n}; raise the hard limit (LimitNOFILE=262144, ulimit -Hn)"),
         ),
         Some(n) => Finding::new("rights", "open files", State::Ok, format!("up to {n}")),
         None => Finding::new("rights", "open files", State::Ok, "without limit"),

@@ -31,15 +31,21 @@ fn why_not(error: &io::Error) -> String {
 pub(super) fn of(c: &Capabilities) -> Vec<Finding> {
     let (file_system, state, note) = match c.file_system {
         FileSystem::Local(name) => (name.to_string(), State::Ok, ""),
-        FileSystem::Network(name) => {
-            (name.to_string(), State::Limited, ": what other hosts change on it is only found by scanning")
-        }
-        FileSystem::Fuse => {
-            ("fuse".into(), State::Limited, ": what changes behind it is only found by scanning")
-        }
-        FileSystem::Overlay => {
-            ("overlayfs".into(), State::Limited, ": its layers must not be changed from below")
-        }
+        FileSystem::Network(name) => (
+            name.to_string(),
+            State::Limited,
+            ": what other hosts change on it is only found by scanning; better run vfsync where the disk is",
+        ),
+        FileSystem::Fuse => (
+            "fuse".into(),
+            State::Limited,
+            ": what changes behind it is only found by scanning; better name the directory behind it",
+        ),
+        FileSystem::Overlay => (
+            "overlayfs".into(),
+            State::Limited,
+            ": its layers must not be changed from below; keep what changes on a volume of its own",
+        ),
         FileSystem::Unknown(magic) => {
             (format!("unknown (0x{magic:x})"), State::Limited, ": taken for a local one")
         }
@@ -59,7 +65,7 @@ pub(super) fn of(c: &Capabilities) -> Vec<Finding> {
             "root",
             "writing",
             State::Limited,
-            "nothing can be created in it; changes only go out",
+            "nothing can be created in it, so changes only go out; if that is not meant, mount it writable or give this user the right",
         ));
         return findings;
     }
@@ -100,9 +106,13 @@ fn free_space(dir: &Dir) -> io::Result<Finding> {
     const ENOUGH: u64 = 64 << 20;
     let space = rustix::fs::fstatvfs(dir)?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
-    let detail = format!("{} MiB, {} inodes", free >> 20, space.f_favail);
+    let mut detail = format!("{} MiB, {} inodes", free >> 20, space.f_favail);
     // File systems without a fixed number of inodes report none at all.
     let inodes_used_up = space.f_files > 0 && space.f_favail == 0;
-    let state = if free < ENOUGH || inodes_used_up { State::Limited } else { State::Info };
+    let short = free < ENOUGH || inodes_used_up;
+    if short {
+        detail += ": what comes will not fit; make room";
+    }
+    let state = if short { State::Limited } else { State::Info };
     Ok(Finding::new("root", "free space", state, detail))
 }

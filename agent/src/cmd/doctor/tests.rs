@@ -86,3 +86,74 @@ fn a_tier_that_is_refused_is_only_a_limit_where_no_other_works() {
     );
     assert_eq!(states(&[refused(Tier::Kprobe), works(Tier::Scan)]), [State::Limited, State::Limited]);
 }
+
+#[test]
+fn a_configuration_is_valid_empty_or_wrong_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vfsync.toml");
+    let environment = Environment { state_dir: Some("/state".into()), ..Environment::default() };
+    let look = |named| config::look(Some(&path), named, &environment);
+    let state = |named: bool| look(named).0[0].state;
+    assert_eq!((state(false), state(true)), (State::Info, State::Missing));
+    std::fs::write(&path, "# nothing\n").unwrap();
+    assert_eq!(state(true), State::Info);
+    std::fs::write(&path, "[[sync]]\nroot = '/a'\npeers = ['/b', 'ssh://h//c']\n").unwrap();
+    let (findings, config) = look(true);
+    assert!(findings[0].state == State::Ok && findings[0].detail.contains("peers: 2"), "{findings:?}");
+    assert_eq!(config.unwrap().blocks.len(), 1);
+    std::fs::write(&path, "[[sync]]\nroot = '/a'\npeers = ['/b']\ntmes = true\n").unwrap();
+    let (findings, config) = look(false);
+    assert!(
+        findings[0].state == State::Missing && findings[0].detail.contains("vfsync.toml:4:1"),
+        "{findings:?}"
+    );
+    assert!(config.is_none());
+}
+
+#[test]
+fn clocks_that_differ_are_told_with_the_way_they_differ() {
+    let of = |there| far_end::of_clock(Some(there), 1000.0, 1001.0);
+    assert_eq!((of(1000.5).state, of(1002.9).state, of(998.1).state), (State::Ok, State::Ok, State::Ok));
+    let (ahead, behind) = (of(1100.0), of(900.0));
+    assert!(ahead.state == State::Limited && ahead.detail.starts_with("100 s ahead"), "{}", ahead.detail);
+    assert!(behind.state == State::Limited && behind.detail.starts_with("100 s behind"), "{}", behind.detail);
+    assert_eq!(far_end::of_clock(None, 0.0, 1.0).state, State::Info);
+    for (said, seconds) in [("12.5\n", 12.5), ("Welcome 5\n12.000000001\n", 12.000000001), ("12.N\n", 12.0)] {
+        assert_eq!(far_end::parse_clock(said.as_bytes()), Some(seconds), "{said}");
+    }
+    assert_eq!(far_end::parse_clock(b"inf\n"), None);
+    assert_eq!(far_end::parse_clock(b"\xff"), None);
+}
+
+#[test]
+fn locked_memory_matters_to_old_kernels_alone() {
+    let state = |limit, release: &str, may| machine::locked_memory(limit, release.as_bytes(), may).state;
+    assert_eq!(state(Some(64 << 10), "5.10.0-28-amd64", false), State::Limited);
+    assert_eq!(state(Some(64 << 10), "5.10.0-28-amd64", true), State::Ok);
+    assert_eq!(state(Some(64 << 10), "6.1.0", false), State::Ok);
+    assert_eq!(state(Some(64 << 10), "5.11", false), State::Ok);
+    assert_eq!(state(None, "4.19", false), State::Ok);
+}
+
+#[test]
+fn a_kernel_that_is_locked_down_says_so() {
+    assert_eq!(machine::lockdown("[none] integrity confidentiality\n"), None);
+    assert_eq!(machine::lockdown(""), None);
+    let state = |text| machine::lockdown(text).map(|finding| finding.state);
+    assert_eq!(state("none [integrity] confidentiality\n"), Some(State::Info));
+    assert_eq!(state("none integrity [confidentiality]\n"), Some(State::Limited));
+}
+
+#[test]
+fn what_a_daemon_says_of_trouble_is_a_finding_with_what_to_do() {
+    let line = |json: &str| config::of_line(serde_json::from_str(json).unwrap());
+    let link = |state: &str, why: &str| {
+        line(&format!(
+            r#"{{"event":"link","block":"b","root":"/a","peer":"ssh://h//b","dials":true,"state":"{state}","since":"2026-01-01T00:00:00Z",{why}"backlog":0,"incoming":0,"sessions":1,"carried":0,"bytes_sent":0,"bytes_received":0,"rate_sent":0,"rate_received":0,"failures":[],"failure_count":0}}"#
+        ))
+    };
+    assert_eq!(link("live", ""), None);
+    let broken = link("broken", r#""why":"no route","#).unwrap();
+    assert!(broken.state == State::Limited && broken.detail.contains("no route"), "{broken:?}");
+    assert!(link("halted", "").unwrap().detail.contains("vfsync resume"));
+}
