@@ -7,6 +7,7 @@
 
 pub mod binary;
 pub mod daemon;
+pub mod hosts;
 pub mod live;
 pub mod machine;
 pub mod mount;
@@ -24,6 +25,7 @@ pub mod watching;
 pub mod writer;
 
 pub use daemon::Daemon;
+pub use hosts::{Host, Network};
 pub use live::Live;
 pub use machine::Machine;
 pub use outcome::Outcome;

@@ -1,5 +1,5 @@
 //! A [`Machine`] is a copy of this one of which nothing stays: its root with everything written kept in memory, and no
-//! network. Packages can be installed there.
+//! network. Packages can be installed there. Booted, it has processes of its own, which end all at once.
 
 use std::{
     fs,
@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use crate::{Outcome, Vfsync};
 
-/// Makes the root in the folder `$1`, says so, and keeps the namespaces until its input ends. What this machine has of
-/// vfsync is not there, and no manual pages are indexed.
+/// Makes the root in the folder `$1`, with the further folders at their places, says so, and keeps the namespaces until its
+/// input ends. What this machine has of vfsync and of keys is not there, and no manual pages are indexed.
 const SCRIPT: &str = r#"
 set -e
 mount -t tmpfs -o mode=755 vfsync-test "$1"
@@ -24,14 +24,25 @@ mount --rbind /sys "$1/root/sys"
 mount --rbind /dev "$1/root/dev"
 mount -t tmpfs -o mode=755 run "$1/root/run"
 mount -t tmpfs -o mode=1777 tmp "$1/root/tmp"
-rm -rf "$1/root/var/lib/vfsync" "$1/root/etc/vfsync" "$1/root/var/lib/man-db/auto-update"
+rm -rf "$1/root/var/lib/vfsync" "$1/root/etc/vfsync" "$1/root/var/lib/man-db/auto-update" "$1/root/root/.ssh"
+root="$1/root"
+shift
+for folder do
+    mkdir -p "$root$folder"
+    mount --bind "$folder" "$root$folder"
+done
 echo ready
 exec cat
 "#;
 
+/// Is the first process of a booted machine, and says so.
+const FIRST: &str = "mount -t tmpfs -o mode=755 run \"$1/run\" && echo ready && exec cat";
+
 /// A copy of this machine. What runs in it is to be ended by who started it.
 pub struct Machine {
     keeper: Child,
+    /// What its processes end with, where it is booted.
+    booted: Option<Child>,
     /// Where its root is, in its own namespace: from outside there is nothing in this folder.
     dir: TempDir,
 }
@@ -39,21 +50,41 @@ pub struct Machine {
 impl Machine {
     /// Makes one. Needs root.
     pub fn new() -> Machine {
+        Machine::sharing(&[])
+    }
+
+    /// Makes one that has these folders of this one, wherever they come from.
+    pub fn sharing(folders: &[&Path]) -> Machine {
         let dir = tempfile::tempdir().expect("a temporary folder can be made");
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "--net", "sh", "-c", SCRIPT, "sh"]);
-        // Its input ends with this process, whatever becomes of that.
-        command.arg(dir.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut keeper = command.spawn().expect("unshare can be started");
-        let mut said = String::new();
-        let stdout = keeper.stdout.take().expect("it is piped");
-        let read = BufReader::new(stdout).read_line(&mut said);
-        assert!(
-            read.is_ok() && said == "ready\n",
-            "cannot make a copy of this machine (this test needs root): {said:?}, {:?}",
-            keeper.wait()
-        );
-        Machine { keeper, dir }
+        let keeper = until_ready(command.arg(dir.path()).args(folders));
+        Machine { keeper, booted: None, dir }
+    }
+
+    /// Gives it processes of its own from now on: the first is there, and nothing else.
+    pub fn boot(&mut self) {
+        assert!(self.booted.is_none(), "it runs already");
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.keeper.id().to_string(), "--mount", "--net", "--"]);
+        command.args(["unshare", "--pid", "--fork", "--kill-child", "--mount", "--propagation", "private"]);
+        let mut proc = std::ffi::OsString::from("--mount-proc=");
+        proc.push(self.root().join("proc"));
+        command.arg(proc).args(["sh", "-c", FIRST, "sh"]).arg(self.root());
+        self.booted = Some(until_ready(&mut command));
+    }
+
+    /// Ends all its processes at once. What it has written stays.
+    pub fn halt(&mut self) {
+        if let Some(mut booted) = self.booted.take() {
+            let _ = booted.kill();
+            let _ = booted.wait();
+        }
+    }
+
+    /// Returns the process whose namespaces it has.
+    pub fn keeper(&self) -> u32 {
+        self.keeper.id()
     }
 
     /// Returns a place of it, as seen from outside.
@@ -104,6 +135,25 @@ impl Machine {
         Vfsync::behind(command)
     }
 
+    /// Returns a line of shell to be started, with the environment that the service manager gives.
+    pub fn shell(&self, line: &str) -> Vfsync {
+        let mut command = self.inside();
+        let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        command.env_clear().env("PATH", path).args(["sh", "-c", line]);
+        Vfsync::behind(command)
+    }
+
+    /// Has a folder in memory of its own there, for as long as the machine lasts. To be called before it is booted.
+    pub fn mount_tmpfs(&self, place: &str) {
+        assert!(self.booted.is_none(), "what runs there would not see it");
+        let place = self.root().join(place.strip_prefix("/").expect("a place is absolute"));
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.keeper.id().to_string(), "--mount", "--", "sh", "-c"]);
+        command.arg("mkdir -p \"$0\" && mount -t tmpfs -o mode=755 vfsync-test \"$0\"").arg(place);
+        let status = command.status().expect("nsenter can be started");
+        assert!(status.success(), "cannot mount a tmpfs (this test needs root)");
+    }
+
     /// Returns its root as its own namespace has it. Elsewhere nothing is there, so that nothing that is meant for it can
     /// happen to this machine.
     fn root(&self) -> PathBuf {
@@ -112,8 +162,12 @@ impl Machine {
 
     fn inside(&self) -> Command {
         let mut command = Command::new("nsenter");
-        let pid = self.keeper.id().to_string();
-        command.args(["--target", &pid, "--mount", "--net", "--", "chroot"]).arg(self.root());
+        let target = self.booted.as_ref().map_or(self.keeper.id(), Child::id);
+        command.args(["--target", &target.to_string(), "--mount", "--net"]);
+        if self.booted.is_some() {
+            command.arg(format!("--pid=/proc/{target}/ns/pid_for_children"));
+        }
+        command.args(["--", "chroot"]).arg(self.root());
         command.env("HOME", "/root");
         for variable in ["VFSYNC_STATE_DIR", "VFSYNC_CONFIG", "VFSYNC_LOG", "XDG_STATE_HOME"] {
             command.env_remove(variable);
@@ -130,7 +184,23 @@ impl Default for Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        self.halt();
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
     }
+}
+
+/// Starts what keeps namespaces, until it says that they are ready. It ends with this process, whatever becomes of that.
+fn until_ready(command: &mut Command) -> Child {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut keeper = command.spawn().expect("unshare and nsenter can be started");
+    let mut said = String::new();
+    let stdout = keeper.stdout.take().expect("it is piped");
+    let read = BufReader::new(stdout).read_line(&mut said);
+    assert!(
+        read.is_ok() && said == "ready\n",
+        "cannot make a copy of this machine (this test needs root): {said:?}, {:?}",
+        keeper.wait()
+    );
+    keeper
 }

@@ -50,6 +50,8 @@ pub struct Contents<'a> {
     pub disks: Vec<(String, String)>,
     /// More files: where they are, and where they go.
     pub files: &'a [(PathBuf, String)],
+    /// Where systemd is unpacked, if the guest is to run it.
+    pub systemd: Option<&'a Path>,
     /// A shell script to run; none: an interactive shell.
     pub command: Option<&'a str>,
 }
@@ -74,6 +76,9 @@ pub fn make(contents: &Contents<'_>, guest: &Kit, keys: &Keys) -> Result<Vec<u8>
     }
     add_modules(&mut archive, contents.kernel)?;
     add_ssh(&mut archive, keys)?;
+    if let Some(systemd) = contents.systemd {
+        add_systemd(&mut archive, systemd)?;
+    }
     for (from, to) in contents.files {
         add(&mut archive, from, to)?;
     }
@@ -109,6 +114,24 @@ fn add_modules(archive: &mut Archive, kernel: &KernelFiles) -> Result<()> {
 pub fn with_libraries(program: &Path, unpacked: &Path, place: &str) -> Result<Vec<(PathBuf, String)>> {
     let libraries = libraries_of(program, unpacked)?.into_iter().map(|(place, file)| (file, place));
     Ok(std::iter::once((program.to_owned(), place.to_owned())).chain(libraries).collect())
+}
+
+/// Adds systemd and the program that talks to it. The units of the first process are all that it needs.
+fn add_systemd(archive: &mut Archive, dir: &Path) -> Result<()> {
+    for folder in ["etc/systemd/system", "var/log", "var/tmp", "usr/lib/systemd/system", "home"] {
+        archive.folder(folder);
+    }
+    let mut libraries = BTreeSet::new();
+    for name in ["lib/systemd/systemd", "bin/systemctl"] {
+        let program = dir.join(name);
+        add(archive, &program, name)?;
+        libraries.extend(libraries_of(&program, dir)?);
+    }
+    for (place, library) in libraries {
+        add(archive, &library, &place)?;
+    }
+    archive.file("etc/machine-id", 0o444, b"00000000000000000000000000000001\n");
+    Ok(())
 }
 
 /// Adds an sshd that lets the guest's root in with a key of its own, and the client.
@@ -161,7 +184,10 @@ fn add_ssh(archive: &mut Archive, keys: &Keys) -> Result<()> {
 /// Returns the libraries that a program loads: the place in the guest and the file here.
 fn libraries_of(program: &Path, unpacked: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut ldd = Command::new("ldd");
-    let text = exec::read(ldd.arg(program).env("LD_LIBRARY_PATH", kit::library_path(unpacked)))?;
+    // systemd keeps what its programs share in a folder of its own.
+    let own = unpacked.join("usr/lib").join(place::multiarch()).join("systemd");
+    let folders = format!("{}:{}", kit::library_path(unpacked), own.display());
+    let text = exec::read(ldd.arg(program).env("LD_LIBRARY_PATH", folders))?;
     // `libz.so.1 => /lib/x86_64-linux-gnu/libz.so.1 (0x…)`, and the loader itself: `/lib64/ld-linux-….so.2 (0x…)`.
     let paths = text.lines().filter_map(|line| {
         let path = line.split_once("=>").map_or(line, |(_, path)| path);

@@ -51,6 +51,8 @@ pub struct Vm {
     pub vfsync: Option<PathBuf>,
     /// More executable files: where they are, and where they go.
     pub files: Vec<(PathBuf, String)>,
+    /// Whether its first process is systemd.
+    pub systemd: bool,
     /// How long it may run.
     pub limit: Duration,
 }
@@ -98,6 +100,10 @@ pub fn stress_ng_for_guests() -> Result<Vec<(PathBuf, String)>> {
     initramfs::with_libraries(&dir.join("usr/bin/stress-ng"), dir, "bin/stress-ng")
 }
 
+fn systemd_kit() -> Kit {
+    Kit::new("systemd", "systemd, 1")
+}
+
 /// Downloads and unpacks QEMU, and what goes into guests, unless they are there.
 pub fn set_up(kernels: &[Kernel]) -> Result<()> {
     ensure!(place::arch() == "x86_64", "the tests in guests run on x86_64 alone");
@@ -120,6 +126,11 @@ pub fn set_up(kernels: &[Kernel]) -> Result<()> {
         brought.sort_by_key(|package| !package.starts_with("stress-ng "));
         Ok(brought)
     })?;
+    systemd_kit().ensure("systemd", |dir| {
+        let mut brought = apt()?.unpack(&["systemd"], dir)?;
+        brought.sort_by_key(|package| !package.starts_with("systemd "));
+        Ok(brought)
+    })?;
     kernels.iter().try_for_each(|kernel| kernel.set_up())
 }
 
@@ -133,6 +144,7 @@ impl Vm {
             disks: Vec::new(),
             vfsync: None,
             files: Vec::new(),
+            systemd: false,
             limit: Duration::from_secs(300),
         }
     }
@@ -159,12 +171,14 @@ impl Vm {
             .context("cannot make a temporary folder")?;
         let kernel = self.kernel.find()?;
         let keys = sshd::make_keys(dir.path())?;
+        let systemd = systemd_kit();
         let contents = Contents {
             kernel: &kernel,
             vfsync: self.vfsync.as_deref(),
             init: &build_static("vfsync-vm-init")?,
             disks: self.disks.iter().map(|d| (d.kind().to_owned(), format!("/mnt/{}", d.kind()))).collect(),
             files: &self.files,
+            systemd: if self.systemd { Some(systemd.require("systemd", "vm")?) } else { None },
             command: script,
         };
         let guest = disk::guest_kit();

@@ -1,4 +1,5 @@
-//! The first process of a test guest: makes the machine usable, runs one command, reports its exit code, powers off.
+//! The first process of a test guest: makes the machine usable, runs one command, reports its exit code, powers off. Where
+//! systemd is in the guest, it becomes systemd, which starts it once more for the command.
 //!
 //! The kernel's messages go to the first serial port, the command's output to the second and its exit code to the
 //! third, so that none of them can be mistaken for another.
@@ -7,7 +8,7 @@ use std::{
     error::Error,
     fs::{self, File, OpenOptions},
     io::Write,
-    os::unix::process::ExitStatusExt,
+    os::unix::process::{CommandExt, ExitStatusExt},
     path::Path,
     process::{Command, ExitStatus, Stdio},
     thread,
@@ -39,8 +40,38 @@ const MOUNTS: [(&str, &str, bool); 12] = [
     ("cgroup2", "/sys/fs/cgroup", false),
 ];
 
+const SYSTEMD: &str = "/lib/systemd/systemd";
+
+/// Has systemd run the command. It needs no more of the usual units than services and timers want by themselves.
+const UNITS: [(&str, &str); 10] = [
+    ("sysinit.target", BARE),
+    ("basic.target", BARE),
+    ("shutdown.target", BARE),
+    ("local-fs.target", BARE),
+    ("remote-fs.target", BARE),
+    ("network-online.target", BARE),
+    ("multi-user.target", BARE),
+    ("timers.target", BARE),
+    (
+        "vm.target",
+        "[Unit]\nDefaultDependencies=no\nRequires=basic.target vm-command.service\nAllowIsolate=yes\n",
+    ),
+    (
+        "vm-command.service",
+        "[Unit]\nDefaultDependencies=no\nAfter=basic.target\n\
+         [Service]\nType=oneshot\nExecStart=/init\nTimeoutStartSec=infinity\n",
+    ),
+];
+const BARE: &str = "[Unit]\nDefaultDependencies=no\n";
+
 fn main() {
-    let code = match prepare().and_then(|()| perform()) {
+    let first = std::process::id() == 1;
+    let prepared = if first { prepare() } else { Ok(()) };
+    if first && prepared.is_ok() && Path::new(SYSTEMD).exists() {
+        eprintln!("init: {}", become_systemd());
+        power_off();
+    }
+    let code = match prepared.and_then(|()| perform()) {
         Ok(status) => status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
         Err(error) => {
             eprintln!("init: {error}");
@@ -87,6 +118,20 @@ fn prepare() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Becomes systemd; returns why not.
+fn become_systemd() -> Box<dyn Error> {
+    let units = Path::new("/etc/systemd/system");
+    for (name, text) in UNITS {
+        let written = fs::create_dir_all(units).and_then(|()| fs::write(units.join(name), text));
+        if let Err(error) = written {
+            return format!("cannot write {name}: {error}").into();
+        }
+    }
+    let mut systemd = Command::new(SYSTEMD);
+    systemd.args(["--system", "--unit=vm.target", "--log-target=kmsg", "--show-status=no"]);
+    systemd.exec().into()
 }
 
 /// Runs the command, or an interactive shell where there is none.
