@@ -26,5 +26,6 @@ pub mod strip;
 pub mod talker;
 pub mod test;
 pub mod toolchain;
+pub mod tracer;
 pub mod tree;
 pub mod vm;

@@ -272,7 +272,7 @@ fn kernels(all: bool) -> &'static [Kernel] {
 
 fn tests(selection: &test::Selection) -> Result<()> {
     if selection.wants(test::Kind::EndToEnd) || selection.wants(test::Kind::Vm) {
-        setup::bring(&[setup::Part::Ebpf, setup::Part::Ssh], &[])?;
+        setup::bring(&[setup::Part::Ebpf, setup::Part::Ssh, setup::Part::Trace], &[])?;
         build::dist(Profile::Release)?;
     }
     if selection.wants(test::Kind::Vm) {

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::{bench, check, kernel::Kernel, kit, place, sshd, toolchain, vm};
+use crate::{bench, check, kernel::Kernel, kit, place, sshd, toolchain, tracer, vm};
 
 /// A part of the set-up that can be asked for alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -18,6 +18,8 @@ pub enum Part {
     Ebpf,
     /// sshd and the ssh client, for the tests and the demonstration.
     Ssh,
+    /// strace, for the tests.
+    Trace,
     /// QEMU, a kernel and what else guests need, for the tests.
     Vm,
     /// The linter of the eBPF programs.
@@ -47,6 +49,9 @@ pub fn bring(only: &[Part], kernels: &[Kernel]) -> Result<()> {
     // Guests have an sshd in them.
     if wanted(Part::Ssh) || wanted(Part::Vm) {
         sshd::set_up()?;
+    }
+    if wanted(Part::Trace) {
+        tracer::set_up()?;
     }
     if wanted(Part::Vm) {
         vm::set_up(kernels)?;
