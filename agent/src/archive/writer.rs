@@ -121,22 +121,48 @@ impl<'t> Writer<'t> {
     /// Stores a record under the sequence number that it carries.
     pub fn put(&mut self, path: &RelPath, record: &Record) -> Result<(), ArchiveError> {
         let key = key(path);
+        let old = self.insert(&key, record)?;
+        if let Some(old) = old {
+            let old = decode_record(&old, &self.interner);
+            self.forgotten(&key, &old.ok_or(ArchiveError::Damaged("a record cannot be read"))?)?;
+        }
+        self.index(&key, record)
+    }
+
+    /// As [`Writer::put`], where the caller has just read what is known of the path.
+    pub fn put_over(
+        &mut self,
+        path: &RelPath,
+        record: &Record,
+        old: Option<&Record>,
+    ) -> Result<(), ArchiveError> {
+        let key = key(path);
+        self.insert(&key, record)?;
+        if let Some(old) = old {
+            self.forgotten(&key, old)?;
+        }
+        self.index(&key, record)
+    }
+
+    /// Stores a record alone; returns the one that was there.
+    fn insert(&mut self, key: &[u8], record: &Record) -> Result<Option<Vec<u8>>, ArchiveError> {
         let value = encode_record(record, &mut self.interner);
         // Before the record that uses them: a reader of this transaction's result must find the ids.
         for (i, id) in self.interner.ids_from(self.interned).iter().enumerate() {
             self.replicas.insert((self.interned + i) as u32, id.0)?;
         }
         self.interned = self.interner.len();
-        let old = self.entries.insert(&key[..], &value[..])?.map(|v| v.value().to_vec());
-        if let Some(old) = old {
-            self.forgotten(&key, &old)?;
-        }
-        self.sequences.insert(record.sequence.0, &key[..])?;
+        Ok(self.entries.insert(key, &value[..])?.map(|v| v.value().to_vec()))
+    }
+
+    /// Notes what leads to a record.
+    fn index(&mut self, key: &[u8], record: &Record) -> Result<(), ArchiveError> {
+        self.sequences.insert(record.sequence.0, key)?;
         if let Some(at) = content_key(&record.entry.content, record.sequence) {
             self.contents.insert(at, ())?;
         }
         if let Some(inode) = directory_key(record) {
-            self.directories.insert(inode, &key[..])?;
+            self.directories.insert(inode, key)?;
         }
         self.live += u64::from(record.entry.content.is_live());
         Ok(())
@@ -146,19 +172,19 @@ impl<'t> Writer<'t> {
     pub fn remove(&mut self, path: &RelPath) -> Result<(), ArchiveError> {
         let key = key(path);
         let old = self.entries.remove(&key[..])?.map(|v| v.value().to_vec());
-        old.map_or(Ok(()), |old| self.forgotten(&key, &old))
+        let Some(old) = old else { return Ok(()) };
+        let old = decode_record(&old, &self.interner);
+        self.forgotten(&key, &old.ok_or(ArchiveError::Damaged("a record cannot be read"))?)
     }
 
     /// Takes a record that is gone out of what leads to it.
-    fn forgotten(&mut self, key: &[u8], old: &[u8]) -> Result<(), ArchiveError> {
-        let old =
-            decode_record(old, &self.interner).ok_or(ArchiveError::Damaged("a record cannot be read"))?;
+    fn forgotten(&mut self, key: &[u8], old: &Record) -> Result<(), ArchiveError> {
         self.live = self.live.saturating_sub(u64::from(old.entry.content.is_live()));
         self.sequences.remove(old.sequence.0)?;
         if let Some(at) = content_key(&old.entry.content, old.sequence) {
             self.contents.remove(at)?;
         }
-        if let Some(inode) = directory_key(&old)
+        if let Some(inode) = directory_key(old)
             && self.directories.get(inode)?.is_some_and(|at| at.value() == key)
         {
             self.directories.remove(inode)?;

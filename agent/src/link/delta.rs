@@ -3,19 +3,20 @@
 //!
 //! The cuts are where the content says (FastCDC), so that what is inserted or removed moves them along; both ends cut
 //! alike. Equal chunks are found by 16 bytes of BLAKE3, and the whole is hashed in the end, so that a wrong one costs a
-//! transfer and nothing else. The sender reads its file once; the receiver reads its own once to cut it, and again only
-//! what is copied.
+//! transfer and nothing else. The sender's scan reads its file once, to hash and to cut it, and the recipe reads again only
+//! what the peer lacks; the receiver reads its own once to cut it, and again only what is copied.
 
 use super::Shared;
 use super::content::Outgoing;
 use crate::core::entry::{Content, Digest};
 use crate::core::path::RelPath;
-use crate::fs::Meta;
+use crate::fs::{Hashed, Meta};
 use crate::wire::{Basis, COARSEST_CHUNKS, Chunk, FINEST_CHUNKS, MAX_CHUNKS, OfferNumber};
 use fastcdc::v2020::{self, StreamCDC};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 
 /// About so many chunks: the list of them is then a third of a megabyte, or less for a file that has fewer even with the
 /// finest cuts, and as much goes over again for some ten changes in a file of 1 GiB.
@@ -60,16 +61,36 @@ fn io_error(error: v2020::Error) -> io::Error {
     }
 }
 
+/// Hashes an open file from its start and cuts it on the way; no cut if it is too large for that. As
+/// [`crate::fs::read_from`].
+pub(crate) fn hash_and_cut(file: &File, before: Meta) -> io::Result<(Hashed, Option<Basis>)> {
+    let size = before.stamp.size;
+    let average = average(size);
+    // One byte more than there should be, so that growth shows.
+    let mut reading = Hashing { file, hasher: blake3::Hasher::new(), read: 0, most: size.saturating_add(1) };
+    let mut basis = Basis { average, chunks: Vec::new() };
+    for chunk in chunks(&mut reading, average) {
+        let chunk = chunk.map_err(io_error)?;
+        if basis.chunks.len() < MAX_CHUNKS {
+            basis.chunks.push(Chunk { length: chunk.length as u32, hash: short_hash(&chunk.data) });
+        }
+    }
+    let (read, digest) = (reading.read, Digest(*reading.hasher.finalize().as_bytes()));
+    let changed = read != size || Meta::of(file)?.stamp != before.stamp;
+    let is_whole = basis.chunks.iter().map(|chunk| u64::from(chunk.length)).sum::<u64>() == size;
+    Ok((Hashed { digest, size: read, meta: before, changed }, Some(basis).filter(|_| is_whole)))
+}
+
 /// Reads a file and hashes what is read.
-struct Hashing {
-    file: File,
+struct Hashing<'f> {
+    file: &'f File,
     hasher: blake3::Hasher,
     read: u64,
     /// No more than this is read: what has grown since may still begin with what was offered.
     most: u64,
 }
 
-impl Read for Hashing {
+impl Read for Hashing<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.most - self.read).unwrap_or(usize::MAX).min(buffer.len());
         let n = loop {
@@ -99,8 +120,11 @@ pub(super) fn send(
     if file.metadata()?.len() < *size {
         return Ok(false);
     }
-    let mut reading = Hashing { file, hasher: blake3::Hasher::new(), read: 0, most: *size };
     let known = places(basis);
+    if let Some(cut) = shared.replica.cut_of(digest).filter(|cut| cut.average == basis.average) {
+        return send_cut(shared, number, &file, &cut, &known, *size);
+    }
+    let mut reading = Hashing { file: &file, hasher: blake3::Hasher::new(), read: 0, most: *size };
     let mut recipe = Outgoing::new(shared, number);
     for chunk in chunks(&mut reading, basis.average) {
         let data = chunk.map_err(io_error)?.data;
@@ -111,6 +135,36 @@ pub(super) fn send(
     }
     recipe.flush()?;
     Ok(reading.read == *size && Digest(*reading.hasher.finalize().as_bytes()) == *digest)
+}
+
+/// Sends the content of a file that was cut when it was hashed: nothing of it is read again but what the peer lacks.
+fn send_cut(
+    shared: &Shared,
+    number: OfferNumber,
+    file: &File,
+    cut: &Basis,
+    known: &HashMap<(u32, [u8; 16]), u64>,
+    size: u64,
+) -> io::Result<bool> {
+    let mut recipe = Outgoing::new(shared, number);
+    let (mut at, mut buffer) = (0, Vec::new());
+    for chunk in &cut.chunks {
+        match known.get(&(chunk.length, chunk.hash)) {
+            Some(&from) => recipe.copy(from, chunk.length.into())?,
+            None => {
+                buffer.resize(chunk.length as usize, 0);
+                file.read_exact_at(&mut buffer, at)?;
+                if short_hash(&buffer) != chunk.hash {
+                    // It has changed since: there is something newer to offer.
+                    return Ok(false);
+                }
+                recipe.data(&buffer)?;
+            }
+        }
+        at += u64::from(chunk.length);
+    }
+    recipe.flush()?;
+    Ok(at == size)
 }
 
 /// Returns where each chunk first is.
@@ -184,6 +238,20 @@ mod tests {
         assert!(sent(&old, &[&old[..500_000], &old[700_000..]].concat()) < far, "removed");
         assert_eq!(sent(&old, &old), 0);
         assert_eq!(sent(&[], &old), old.len());
+    }
+
+    #[test]
+    fn what_is_hashed_and_cut_at_once_is_as_if_by_itself() {
+        for length in [0, 1, 70_000, 3_000_000] {
+            let content = noise(length);
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&content).unwrap();
+            io::Seek::rewind(&mut file).unwrap();
+            let (hashed, cut) = hash_and_cut(&file, Meta::of(&file).unwrap()).unwrap();
+            assert_eq!(hashed.digest.0, *blake3::hash(&content).as_bytes());
+            assert_eq!((hashed.size, hashed.changed), (length as u64, false));
+            assert_eq!(cut.unwrap(), basis_of(&content));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@
 mod compress;
 mod content;
 pub mod credit;
-mod delta;
+pub(crate) mod delta;
 mod event;
 mod gauge;
 #[cfg(test)]

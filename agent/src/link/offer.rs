@@ -25,6 +25,11 @@ const INLINE: u64 = 64 << 10;
 const HINTED: u64 = 256;
 /// A frame of offers is sent when it has grown to this, in bytes.
 const FRAME: u64 = 256 << 10;
+/// With more renames in a batch than this, those of small directories go path by path: the disk is waited for once then, and
+/// else for each.
+const MANY_RENAMES: usize = 16;
+/// So many paths are in a directory that is not small.
+const LARGE: u64 = 256;
 /// What a rename counts against the window beside its names, in bytes.
 const RENAME_COST: u64 = 512;
 /// Up to so many changed entries are sorted in memory; beyond that the archive is walked.
@@ -272,6 +277,9 @@ impl Offerer {
             if !shared.leaves_out(from) && !shared.leaves_out(to) && snapshot.get(to)?.is_some() {
                 whole.push(recorded);
             }
+        }
+        if whole.len() > MANY_RENAMES {
+            whole.retain(|recorded| recorded.renamed.count >= LARGE);
         }
         Ok(whole)
     }

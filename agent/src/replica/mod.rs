@@ -9,6 +9,7 @@ pub mod apply;
 mod busy;
 pub mod commit;
 pub mod conflicts;
+mod cuts;
 mod findings;
 pub mod follow;
 mod gone;

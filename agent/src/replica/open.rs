@@ -2,6 +2,7 @@
 
 use super::busy::Busy;
 use super::commit::Committer;
+use super::cuts::Cuts;
 use super::gone::Gone;
 use super::owners::Accounts;
 use super::renames::Renames;
@@ -17,7 +18,7 @@ use crate::core::path::RelPath;
 use crate::core::version::{ReplicaId, Sequence};
 use crate::fs::{Capabilities, Dir, WriterCheck, has_writer, now};
 use crate::options::{self, ReplicaOptions};
-use crate::wire::Whereabouts;
+use crate::wire::{Basis, Whereabouts};
 use rustix::fs::{AtFlags, StatxFlags, fstatvfs, statx};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -99,6 +100,8 @@ pub struct Replica {
     suspected: Notify,
     /// Contents that were found deleted lately.
     pub(super) gone: Mutex<Gone>,
+    /// How large files that changed lately are cut.
+    pub(super) cuts: Cuts,
     /// Directories that were renamed lately.
     pub(super) renames: Renames,
     /// Files that change whenever they are read.
@@ -195,6 +198,7 @@ impl Replica {
             suspects: Mutex::default(),
             suspected: Notify::new(),
             gone: Mutex::default(),
+            cuts: Cuts::default(),
             renames: Renames::default(),
             restless: Restless::default(),
             decided: watch::Sender::new(0),
@@ -280,6 +284,11 @@ impl Replica {
     /// Returns where a file with this content was until lately, if one was deleted.
     pub fn lately_at(&self, digest: &Digest) -> Option<RelPath> {
         self.gone.lock().expect("no thread panics with this locked").find(digest).cloned()
+    }
+
+    /// Returns how the file with this content is cut into chunks, if it was read lately because it had changed.
+    pub(crate) fn cut_of(&self, digest: &Digest) -> Option<Arc<Basis>> {
+        self.cuts.of(digest)
     }
 
     /// Notes that a path is not what the archive says. Whoever follows the replica looks at it.

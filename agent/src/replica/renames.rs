@@ -150,6 +150,12 @@ impl Replica {
                 }
             }
             if not_yet.is_empty() || not_yet.len() == before {
+                if !taken.is_empty() {
+                    // Of many the disk is waited for once.
+                    let head = self.archive.read()?.head()?;
+                    self.archive.make_durable(head)?;
+                    self.announce(head);
+                }
                 return Ok((taken, not_yet));
             }
             left = not_yet;
@@ -168,7 +174,7 @@ impl Replica {
             Some(from) if !from.starts_with(to) && !to.starts_with(&from) => from,
             _ => return Ok(None),
         };
-        let recorded = self.archive.write(Durable::Yes, |w| {
+        let recorded = self.archive.write(Durable::Later, |w| {
             let Some(over) =
                 tombstones(w, to)?.filter(|_| !self.busy.is_busy(&from) && !self.busy.is_busy(to))
             else {
@@ -195,7 +201,6 @@ impl Replica {
         tracing::debug!(path = %to, from = %recorded.renamed.from, n = recorded.renamed.count, "renamed");
         let stands = recorded.stands.clone();
         self.note_rename(recorded);
-        self.announce(self.archive.read()?.head()?);
         Ok(Some(stands))
     }
 
@@ -227,7 +232,7 @@ impl Replica {
                     self.note_gone(digest, &path);
                 }
                 let number = |first: Sequence| Sequence(first.0 + n);
-                let mut shown = record.shown;
+                let mut shown = record.shown.clone();
                 if n == 0
                     && let Some(stamp) = shown.as_mut().and_then(|shown| shown.stamp.as_mut())
                 {
@@ -242,9 +247,10 @@ impl Replica {
                     remainder: false,
                 };
                 let there = over.at(w, &to)?;
-                let stands_now = renamed.stands(n, &record.entry, there.as_ref());
-                w.put(&to, &put(stands_now, shown, number(stands)))?;
-                w.put(&path, &put(renamed.tombstone(n, &record.entry), None, number(gone)))?;
+                let stands_now = renamed.stands(n, &record.entry, there.as_ref().map(|there| &there.entry));
+                w.put_over(&to, &put(stands_now, shown, number(stands)), there.as_ref())?;
+                let tombstone = renamed.tombstone(n, &record.entry);
+                w.put_over(&path, &put(tombstone, None, number(gone)), Some(&record))?;
                 n += 1;
             }
             some =
@@ -269,10 +275,10 @@ pub(super) enum Over {
 
 impl Over {
     /// Returns the tombstone at a path.
-    fn at(self, w: &Writer<'_>, path: &RelPath) -> Result<Option<Entry>, ArchiveError> {
+    fn at(self, w: &Writer<'_>, path: &RelPath) -> Result<Option<Record>, ArchiveError> {
         match self {
             Over::Nothing => Ok(None),
-            Over::Tombstones => Ok(w.get(path)?.map(|record| record.entry)),
+            Over::Tombstones => w.get(path),
         }
     }
 }
@@ -317,7 +323,8 @@ fn survey(
             }
             let moved = path.rebase(from, to).filter(|_| record.shown.is_some() && is_known(record.sequence));
             let Some(moved) = moved else { return Ok(None) };
-            subtree.add(&path, &record.entry, over.at(w, &moved)?.as_ref());
+            let there = over.at(w, &moved)?;
+            subtree.add(&path, &record.entry, there.as_ref().map(|there| &there.entry));
         }
         some = w.some_below(from, last.as_ref().filter(|last| *last != from), AT_ONCE)?;
     }

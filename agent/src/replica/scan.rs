@@ -21,7 +21,6 @@ use crate::core::entry::{Content, Kind, Record, Stamp};
 use crate::core::extended::ShownExtended;
 use crate::core::guard::{self, Guard, Spate};
 use crate::core::path::{Name, RelPath};
-use crate::core::version::Sequence;
 use crate::fs::{Dir, FileKind, Meta, WriterCheck, extended, now, read_from};
 use crate::options::{FastCheck, SymbolicLinks};
 use rayon::{Scope, ThreadPool};
@@ -123,6 +122,8 @@ enum Report {
     Finding(Finding),
     /// Held back until the guard has seen all of them.
     Deletion(Finding),
+    /// All that the archive has below this is gone. Held back likewise.
+    GoneBelow(RelPath),
     Problem(Problem),
     Again(RelPath),
     Grows(RelPath),
@@ -354,7 +355,6 @@ impl Replica {
         new: &'a BTreeSet<RelPath>,
     ) -> Result<ScanReport, ScanError> {
         let snapshot = self.archive.read()?;
-        let head = snapshot.head()?;
         let (out, reports) = crossbeam_channel::bounded(QUEUE);
         let walk = Walk {
             replica: self,
@@ -371,8 +371,8 @@ impl Replica {
         let mut report = ScanReport::default();
         let result = std::thread::scope(|threads| {
             // The collector owns the receiver: should it fail, the scanning threads do not wait for it.
-            let into = &mut report;
-            let collector = threads.spawn(move || self.collect(reports, into, extent.whole, head));
+            let (into, known) = (&mut report, &snapshot);
+            let collector = threads.spawn(move || self.collect(reports, into, extent.whole, known));
             pool(self.options.max_threads).scope(|scope| work(&walk, scope));
             let (looked, hashed) = (walk.looked.load(Ordering::Relaxed), walk.hashed.load(Ordering::Relaxed));
             drop(walk);
@@ -391,16 +391,17 @@ impl Replica {
         reports: crossbeam_channel::Receiver<Report>,
         into: &mut ScanReport,
         whole: bool,
-        head: Sequence,
+        snapshot: &Snapshot,
     ) -> Result<(), ScanError> {
         let mut batch = Vec::new();
         let mut deletions: Vec<Finding> = Vec::new();
-        let mut renamed = Vec::new();
+        let (mut renamed, mut gone_below) = (Vec::new(), Vec::new());
         let mut failure = None;
         for report in reports {
             match report {
                 Report::Finding(finding) => batch.push(finding),
                 Report::Deletion(finding) => deletions.push(finding),
+                Report::GoneBelow(path) => gone_below.push(path),
                 Report::Problem(problem) => into.problems.push(problem),
                 Report::Again(path) => into.again.push(path),
                 Report::Grows(path) => into.grows.push(path),
@@ -418,15 +419,27 @@ impl Replica {
             return Err(error.into());
         }
         if !batch.is_empty() || into.changed > 0 {
-            let durable = if deletions.is_empty() { Durable::Yes } else { Durable::Later };
+            let durable =
+                if deletions.is_empty() && gone_below.is_empty() { Durable::Yes } else { Durable::Later };
             self.store(&batch, durable, into)?;
         }
         if !renamed.is_empty() {
-            let (taken, left) = self.take_renames(renamed, head)?;
+            let (taken, left) = self.take_renames(renamed, snapshot.head()?)?;
             // What was there is elsewhere now.
-            deletions.retain(|gone| !taken.iter().any(|found| gone.path.starts_with(&found.from)));
+            let is_elsewhere = |path: &RelPath| taken.iter().any(|found| path.starts_with(&found.from));
+            deletions.retain(|gone| !is_elsewhere(&gone.path));
+            gone_below.retain(|path| !is_elsewhere(path));
             into.changed += taken.len() as u64;
             into.renamed.extend(taken.into_iter().chain(left).map(|found| found.to));
+        }
+        for path in gone_below {
+            for row in snapshot.below(&path)? {
+                let (path, record) = row?;
+                if record.entry.content.is_live() {
+                    let compared = Some(record.sequence);
+                    deletions.push(Finding { path, compared, what: What::Gone });
+                }
+            }
         }
         if !deletions.is_empty() {
             self.store_deletions(&deletions, into, whole)?;
@@ -659,14 +672,9 @@ impl<'a> Walk<'a> {
         self.deletion(path, record);
     }
 
+    /// What stood below a path that is gone is gone, unless it is elsewhere: that is known in the end.
     fn gone_below(&self, path: &RelPath) {
-        let Some(below) = self.known(self.snapshot.below(path)) else { return };
-        for row in below {
-            let Some((child, record)) = self.known(row) else { return };
-            if record.entry.content.is_live() {
-                self.deletion(&child, &record);
-            }
-        }
+        self.say(Report::GoneBelow(path.clone()));
     }
 
     fn deletion(&self, path: &RelPath, record: &Record) {
@@ -856,7 +864,10 @@ impl<'a> Walk<'a> {
             return self.look_at_untouched(dir, name, path, record, meta);
         }
         let read = dir.open_file_and_look(name).and_then(|(file, meta)| {
-            let hashed = read_from(&file, meta, |_| Ok(()))?;
+            let hashed = match live.is_some_and(|was| is_for_a_recipe(was, &meta)) {
+                true => self.replica.cuts.read(&file, meta)?,
+                false => read_from(&file, meta, |_| Ok(()))?,
+            };
             Ok((file, hashed))
         });
         let (file, hashed) = match read {
@@ -1038,6 +1049,15 @@ impl<'a> Walk<'a> {
         self.look(scope, &dir, &name, path.clone(), record, look);
         recursive
     }
+}
+
+/// Returns whether a changed file is one that peers ask for as a recipe.
+fn is_for_a_recipe(was: &Record, meta: &Meta) -> bool {
+    let size = match was.entry.content {
+        Content::File { size, .. } => size,
+        Content::Deleted | Content::Dir | Content::Symlink { .. } => 0,
+    };
+    size.min(meta.stamp.size) >= super::apply::SMALLEST_DELTA
 }
 
 /// Says that extended attributes cannot be dealt with.

@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 
 /// From this size on of the old and the new file, in bytes, a changed file comes as a recipe: of a smaller one the two or
 /// three chunks around a change are a good part.
-const SMALLEST_DELTA: u64 = 256 << 10;
+pub(in crate::replica) const SMALLEST_DELTA: u64 = 256 << 10;
 /// What is said of a file that was written while it was sent.
 pub const IN_MOTION: &str = "it changed at the peer while it was sent: it comes when it is quiet";
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];

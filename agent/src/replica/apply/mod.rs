@@ -18,6 +18,7 @@ mod removal;
 mod rename;
 mod steps;
 
+pub(super) use incoming::SMALLEST_DELTA;
 pub use incoming::{Applied, IN_MOTION, Incoming, OutcomeOf, Transfer};
 pub(super) use steps::dir_stamp;
 
