@@ -47,7 +47,7 @@ pub struct Kernel {
     offsets: Offsets,
     /// Whether programs cannot interrupt each other.
     pub certain: bool,
-    /// One for the next tier: making one parses the kernel's BTF, whatever it is given instead.
+    /// One for the first tier: making one parses the kernel's BTF, whatever it is given instead.
     loader: Mutex<Option<JoinHandle<EbpfLoader<'static>>>>,
 }
 
@@ -67,10 +67,9 @@ impl Kernel {
         Ok(Kernel { btf, aya, offsets, certain, loader })
     }
 
-    /// Returns a loader, and has the next one made meanwhile, for the tier that is tried if this one is refused.
+    /// Returns a loader. The first one was made meanwhile; a second is seldom needed.
     fn loader(&self) -> EbpfLoader<'static> {
-        let next = thread::spawn(EbpfLoader::new);
-        let ready = self.loader.lock().expect("no thread panics with this locked").replace(next);
+        let ready = self.loader.lock().expect("no thread panics with this locked").take();
         ready.map_or_else(EbpfLoader::new, joined)
     }
 }
