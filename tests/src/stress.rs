@@ -91,7 +91,7 @@ pub fn run(
         }
         let seen = watching.sync(ground)?;
         let after = snapshot(&ground.root).map_err(|e| e.to_string())?;
-        report.take(&seen, &before, &after, &mut watching);
+        report.take(&seen, &before, &after, &watching, ground);
     }
     Ok(report)
 }
@@ -104,7 +104,14 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    fn take(&mut self, seen: &[Seen], before: &Snapshot, after: &Snapshot, watching: &mut Watching) {
+    fn take(
+        &mut self,
+        seen: &[Seen],
+        before: &Snapshot,
+        after: &Snapshot,
+        watching: &Watching,
+        ground: &Ground,
+    ) {
         let told = Told::of(seen);
         let differing = differing(before, after);
         let silent: Vec<PathBuf> = differing.iter().filter(|path| !told.covers(path)).cloned().collect();
@@ -114,7 +121,7 @@ impl Report {
             return;
         }
         // What is looked at as a whole afterwards is not lost.
-        if seen.iter().any(|s| s.event == "overflow") || watching.is_announced_as_lost() {
+        if seen.iter().any(|s| s.is_loss_of(ground)) || watching.is_announced_as_lost(ground) {
             self.announced += silent.len();
         } else {
             self.silent.extend(silent);

@@ -35,6 +35,13 @@ pub struct Seen {
     pub tier: String,
 }
 
+impl Seen {
+    /// Tells whether it announces that something was lost in this tree: another one does not help it.
+    pub fn is_loss_of(&self, ground: &Ground) -> bool {
+        self.event == "overflow" && self.path == ground.root
+    }
+}
+
 /// A `vfsync watch --json` that runs. It is killed when it is dropped.
 pub struct Watching {
     child: Child,
@@ -138,8 +145,8 @@ impl Watching {
     }
 
     /// Returns whether a loss is announced: what the kernel counts aside is asked for a moment later.
-    pub fn is_announced_as_lost(&self) -> bool {
-        std::iter::from_fn(|| self.next(Duration::from_secs(1)).ok()).any(|seen| seen.event == "overflow")
+    pub fn is_announced_as_lost(&self, ground: &Ground) -> bool {
+        std::iter::from_fn(|| self.next(Duration::from_secs(1)).ok()).any(|seen| seen.is_loss_of(ground))
     }
 
     /// Performs operations and returns what became of each.
@@ -201,7 +208,7 @@ impl Watching {
             sent.map_err(|e| format!("{}: {e}", through.root.display()))?;
         }
         let seen = self.sync(ground)?;
-        let lost = seen.iter().any(|s| s.event == "overflow");
+        let lost = seen.iter().any(|s| s.is_loss_of(ground));
         let mut outcomes = Vec::new();
         for ((operation, part), kept) in operations.iter().zip(&watched).zip(&kept) {
             outcomes.push(match kept {
@@ -210,7 +217,7 @@ impl Watching {
             });
         }
         let misses = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Missed(_)));
-        if misses && (lost || self.is_announced_as_lost()) {
+        if misses && (lost || self.is_announced_as_lost(ground)) {
             let lost = |outcome| if let Outcome::Missed(_) = outcome { Outcome::Lost } else { outcome };
             outcomes = outcomes.into_iter().map(lost).collect();
         }
@@ -231,6 +238,8 @@ fn judge(operation: &Operation, ground: &Ground, seen: &[Seen]) -> Outcome {
         operation.expected.iter().filter(|e| !seen.iter().any(|s| fits(s, e, ground))).collect();
     match missing.as_slice() {
         [] if !operation.expected.is_empty() || seen.is_empty() => return Outcome::Seen,
+        // Whoever looks at what is not there any more finds just that.
+        [] if seen.iter().all(|s| s.path.symlink_metadata().is_err()) => return Outcome::Seen,
         [] => return Outcome::Missed(format!("nothing was to be seen, seen {:?}", shown(&seen))),
         missing if missing.iter().all(|expected| is_covered(&seen, expected, ground)) => {
             return Outcome::Listed;

@@ -51,9 +51,10 @@ pub fn collect(folder: &Path, wanted: &[&str]) -> Result<Modules> {
     }
     let (mut dependencies, mut aliases) = (String::new(), String::new());
     for (name, info) in &infos {
-        let mut all = BTreeSet::new();
-        needed(name, &infos, &mut all);
-        let line: Vec<String> = all.iter().map(|dependency| format!("{dependency}.ko")).collect();
+        let (mut seen, mut all) = (BTreeSet::new(), Vec::new());
+        needed(name, &infos, &mut seen, &mut all);
+        // The last one is loaded first.
+        let line: Vec<String> = all.iter().rev().map(|dependency| format!("{dependency}.ko")).collect();
         writeln!(dependencies, "{name}.ko: {}", line.join(" "))?;
         for alias in &info.aliases {
             writeln!(aliases, "alias {alias} {name}")?;
@@ -62,12 +63,13 @@ pub fn collect(folder: &Path, wanted: &[&str]) -> Result<Modules> {
     Ok(Modules { files, dependencies, aliases })
 }
 
-/// Adds all that a module needs, through others too.
-fn needed(name: &str, infos: &BTreeMap<String, Info>, all: &mut BTreeSet<String>) {
+/// Adds all that a module needs, through others too: each behind what it needs itself.
+fn needed(name: &str, infos: &BTreeMap<String, Info>, seen: &mut BTreeSet<String>, all: &mut Vec<String>) {
     let Some(info) = infos.get(name) else { return };
     for dependency in info.depends.iter().chain(&info.before) {
-        if infos.contains_key(dependency) && all.insert(dependency.clone()) {
-            needed(dependency, infos, all);
+        if infos.contains_key(dependency) && seen.insert(dependency.clone()) {
+            needed(dependency, infos, seen, all);
+            all.push(dependency.clone());
         }
     }
 }
@@ -146,8 +148,25 @@ mod tests {
     fn a_circle_of_modules_ends() {
         let module = |depends: &str| Info { depends: vec![depends.to_owned()], ..Info::default() };
         let infos = BTreeMap::from([("a".to_owned(), module("b")), ("b".to_owned(), module("a"))]);
-        let mut all = BTreeSet::new();
-        needed("a", &infos, &mut all);
+        let (mut seen, mut all) = (BTreeSet::new(), Vec::new());
+        needed("a", &infos, &mut seen, &mut all);
         assert_eq!(all.len(), 2);
+    }
+
+    #[test]
+    fn each_module_comes_behind_what_it_needs() {
+        let module = |depends: &[&str]| Info {
+            depends: depends.iter().map(|name| (*name).to_owned()).collect(),
+            ..Info::default()
+        };
+        let infos = BTreeMap::from([
+            ("nfsd".to_owned(), module(&["lockd", "grace"])),
+            ("lockd".to_owned(), module(&["sunrpc", "grace"])),
+            ("grace".to_owned(), module(&[])),
+            ("sunrpc".to_owned(), module(&[])),
+        ]);
+        let (mut seen, mut all) = (BTreeSet::new(), Vec::new());
+        needed("nfsd", &infos, &mut seen, &mut all);
+        assert_eq!(all, ["sunrpc", "grace", "lockd"]);
     }
 }

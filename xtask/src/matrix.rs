@@ -231,7 +231,8 @@ pub fn all(kernels: &[Kernel], own_mode: bool, write: bool) -> Result<()> {
             let mark = |lines: Vec<String>| lines.into_iter().map(|line| format!("{}: {line}", look.name()));
             if write && preempt.is_none() {
                 table.take(kernel, &told.cells);
-                mark(worse.clone()).chain(mark(better)).for_each(|line| say(format_args!("taken: {line}")));
+                mark(worse.clone()).for_each(|line| say(format_args!("taken: {line}")));
+                say(format_args!("taken: {} that are better or new", better.len()));
             } else {
                 troubles.extend(mark(worse));
             }

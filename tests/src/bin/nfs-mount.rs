@@ -34,6 +34,8 @@ fn main() -> ExitCode {
 
 fn serve(dir: &str) -> Result<(), String> {
     fs::create_dir_all(dir).map_err(|e| format!("{dir}: {e}"))?;
+    // Where older kernels note their clients themselves.
+    fs::create_dir_all("/var/lib/nfs/v4recovery").map_err(|e| format!("/var/lib/nfs: {e}"))?;
     mount("nfsd", "/proc/fs/nfsd", "nfsd", MountFlags::empty(), None).map_err(|e| format!("nfsd: {e}"))?;
     // Who asks for the loopback device's address is "client"; the export number 0, which is the root of all, is the
     // directory; and client may have it.
@@ -47,8 +49,10 @@ fn serve(dir: &str) -> Result<(), String> {
     }
     tell("/proc/fs/nfsd/portlist", "tcp 2049\n")?;
     tell("/proc/fs/nfsd/threads", "2\n")?;
-    // There are no clients from before that could claim anything.
-    tell("/proc/fs/nfsd/v4_end_grace", "Y\n")
+    // There are no clients from before that could claim anything. A kernel that cannot note clients refuses: then the
+    // first file is opened when the time of grace is over.
+    let _ = tell("/proc/fs/nfsd/v4_end_grace", "Y\n");
+    Ok(())
 }
 
 fn attach(point: &str) -> Result<(), String> {

@@ -86,8 +86,8 @@ fn one_round(ground: &Ground, round: usize, watching: &mut Watching) -> Result<(
         seen.iter().map(|s| (s.event.as_str(), s.path.as_path())).collect();
     let expected = work.expected();
     let lost = expected.iter().filter(|(event, path)| !reported.contains(&(*event, path.as_path()))).count();
-    let overflow = |seen: &[Seen]| seen.iter().any(|s| s.event == "overflow");
-    let announced = lost > 0 && (overflow(&seen) || watching.is_announced_as_lost());
+    let overflow = |seen: &[Seen]| seen.iter().any(|s| s.is_loss_of(ground));
+    let announced = lost > 0 && (overflow(&seen) || watching.is_announced_as_lost(ground));
     Ok((expected.len(), lost, announced))
 }
 

@@ -21,7 +21,12 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
+
+/// How long it may take to remove what operations have left.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// The size of the tree's files, in bytes: a few blocks of any file system.
 const SIZE: u64 = 16 << 10;
@@ -56,10 +61,19 @@ impl Ground {
     /// # Errors
     /// It cannot be removed.
     pub fn clear(&self) -> io::Result<()> {
+        let start = Instant::now();
         for dir in [&self.root, &self.outside] {
-            match fs::remove_dir_all(dir) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+            loop {
+                match fs::remove_dir_all(dir) {
+                    // A client of NFS keeps the name of a file that someone has had open for a moment longer.
+                    Err(error)
+                        if error.kind() == io::ErrorKind::DirectoryNotEmpty && start.elapsed() < LIMIT =>
+                    {
+                        thread::sleep(Duration::from_millis(10));
+                    }
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => break,
+                }
             }
         }
         Ok(())
