@@ -47,6 +47,7 @@ pub struct Watching {
     child: Child,
     lines: Receiver<String>,
     markers: u32,
+    parts: usize,
 }
 
 impl Watching {
@@ -84,7 +85,7 @@ impl Watching {
             }
         });
         let mut text = String::new();
-        let watching = Watching { child, lines, markers: 0 };
+        let watching = Watching { child, lines, markers: 0, parts: 0 };
         loop {
             match saying.recv_timeout(LIMIT) {
                 Ok(line) if line.starts_with("watching") => return Ok(watching),
@@ -193,8 +194,11 @@ impl Watching {
         through: &Ground,
         operations: &[Operation],
     ) -> Result<Vec<Outcome>, String> {
+        // What an earlier one had to leave is not found by a later one.
+        let first = self.parts;
+        self.parts += operations.len();
         let parts_of = |ground: &Ground| -> Vec<_> {
-            (0..operations.len()).map(|number| ground.part(&format!("part-{number}"))).collect()
+            (first..self.parts).map(|number| ground.part(&format!("part-{number}"))).collect()
         };
         let (watched, parts) = (parts_of(ground), parts_of(through));
         let acts: Vec<_> = operations.iter().zip(&parts).map(|(o, part)| o.begin(part)).collect();

@@ -209,15 +209,16 @@ impl Table {
     }
 
     /// Compares what a guest with a kernel has printed with the table: a line for each cell that has become worse, and
-    /// one for each that has become better or is new, which the table has to say then. So many are worse.
+    /// one for each that has become better, which the table has to say then. What is new is neither.
     pub fn differences(&self, kernel: Kernel, printed: &[(Cell, Word)]) -> (Vec<String>, Vec<String>) {
         let (mut worse, mut better) = (Vec::new(), Vec::new());
         let told: BTreeSet<&Cell> = printed.iter().map(|(cell, _)| cell).collect();
         for (cell, word) in printed {
-            let (was, is) = (self.letter(kernel, cell), word.letter());
+            let letter = self.letter(kernel, cell);
+            let (was, is) = (letter, word.letter());
             let line = || format!("{cell}: was {}, is {} {}", meaning(was), meaning(is), word.parts().1);
             match (rank(was), rank(is)) {
-                _ if was == is => {}
+                _ if was == is || letter == UNKNOWN => {}
                 (was, is) if is < was => worse.push(line()),
                 _ => better.push(line()),
             }
@@ -297,6 +298,10 @@ const SAID: &[(Option<&str>, &str, &str)] = &[
     (None, "munmap after stores", "stores to a page of a mapping"),
 ];
 
+/// What is not seen and `doctor` does not say: that the newest kernels write to the file below a loop device without telling
+/// those whom fanotify notifies. Nothing else may be unsaid.
+const UNSAID: &[(&str, &str)] = &[("fanotify", "write to a loop device on a file")];
+
 /// Returns which cells are missed without `doctor` saying so, in what it has printed.
 pub fn unsaid(printed: &[(Cell, Word)], doctor: &str) -> Vec<String> {
     let said: Vec<&str> = doctor.lines().filter(|line| line.contains("does not see")).collect();
@@ -308,8 +313,9 @@ pub fn unsaid(printed: &[(Cell, Word)], doctor: &str) -> Vec<String> {
         })
     };
     let missed = printed.iter().filter(|(_, word)| matches!(word, Word::Missed(_)));
+    let is_known = |cell: &Cell| UNSAID.contains(&(cell.tier.as_str(), cell.operation.as_str()));
     missed
-        .filter(|(cell, _)| !is_said(cell))
+        .filter(|(cell, _)| !is_said(cell) && !is_known(cell))
         .map(|(cell, word)| format!("{cell}: {}", word.parts().1))
         .collect()
 }
@@ -379,7 +385,7 @@ mod tests {
                 .collect()
         };
         assert_eq!(operations(&worse), ["write", "link", "exchange"]);
-        assert_eq!(operations(&better), ["rename", "new"]);
+        assert_eq!(operations(&better), ["rename"]);
         // Of another kernel nothing is known yet.
         assert!(table.differences(Kernel::Sid, &printed).0.is_empty());
     }
@@ -397,8 +403,9 @@ mod tests {
         let table = Table::parse(include_str!("../../tests/coverage.txt")).unwrap();
         let performed: BTreeSet<String> =
             ['+', 'd', '-'].into_iter().flat_map(|l| table.with(l)).map(|(_, cell)| cell.operation).collect();
-        let nowhere: Vec<_> =
-            table.with('.').into_iter().filter(|(_, cell)| !performed.contains(&cell.operation)).collect();
+        // What the newest kernel does not have, none has.
+        let absent = table.with('.').into_iter().filter(|(kernel, _)| *kernel == Kernel::Sid);
+        let nowhere: Vec<_> = absent.filter(|(_, cell)| !performed.contains(&cell.operation)).collect();
         assert!(nowhere.is_empty(), "{nowhere:#?}");
         assert!(table.with('!').is_empty());
         assert_eq!(Table::parse(&table.to_string()).unwrap(), table);

@@ -232,7 +232,7 @@ pub fn all(kernels: &[Kernel], own_mode: bool, write: bool) -> Result<()> {
             if write && preempt.is_none() {
                 table.take(kernel, &told.cells);
                 mark(worse.clone()).for_each(|line| say(format_args!("taken: {line}")));
-                say(format_args!("taken: {} that are better or new", better.len()));
+                say(format_args!("taken: {} that are better, and what is new", better.len()));
             } else {
                 troubles.extend(mark(worse));
             }

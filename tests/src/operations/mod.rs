@@ -21,12 +21,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
 };
-
-/// How long it may take to remove what operations have left.
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// The size of the tree's files, in bytes: a few blocks of any file system.
 const SIZE: u64 = 16 << 10;
@@ -56,24 +51,17 @@ impl Ground {
         Ground { root: self.root.join(name), outside: self.outside.join(name) }
     }
 
-    /// Removes it with all that it holds.
+    /// Removes it with all that it holds and nobody holds.
     ///
     /// # Errors
     /// It cannot be removed.
     pub fn clear(&self) -> io::Result<()> {
-        let start = Instant::now();
         for dir in [&self.root, &self.outside] {
-            loop {
-                match fs::remove_dir_all(dir) {
-                    // A client of NFS keeps the name of a file that someone has had open for a moment longer.
-                    Err(error)
-                        if error.kind() == io::ErrorKind::DirectoryNotEmpty && start.elapsed() < LIMIT =>
-                    {
-                        thread::sleep(Duration::from_millis(10));
-                    }
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => break,
-                }
+            match fs::remove_dir_all(dir) {
+                // A client of NFS keeps a name for a file that someone still has open.
+                Err(error) if is_busy(&error) => {}
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
             }
         }
         Ok(())
@@ -100,6 +88,10 @@ impl Ground {
     fn dir(&self, path: &str) -> io::Result<File> {
         File::open(self.at(path))
     }
+}
+
+fn is_busy(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy)
 }
 
 /// One event that has to come: any of these names, at this path.
