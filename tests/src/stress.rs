@@ -166,7 +166,13 @@ impl<'a> Told<'a> {
 fn stress(program: &Path, place: &Path, time: Duration) -> Result<(), String> {
     fs::create_dir(place).map_err(|e| format!("{}: {e}", place.display()))?;
     let mut command = Command::new(program);
-    command.arg("--temp-path").arg(place).args(["--timeout", "3600", "--quiet", "--no-rand-seed"]);
+    // Some leave things where they were started.
+    command.current_dir(place).arg("--temp-path").arg(place).args([
+        "--timeout",
+        "3600",
+        "--quiet",
+        "--no-rand-seed",
+    ]);
     for stressor in STRESSORS {
         command.args([format!("--{stressor}").as_str(), "1"]);
     }
