@@ -95,23 +95,23 @@ pub enum ConfigError {
         nearest: Option<&'static str>,
     },
     /// A root cannot be understood.
-    #[error("{place}: {source}")]
+    #[error("{place}: {why}")]
     Root {
         /// Where.
         place: Place,
-        /// Why.
-        source: RootError,
+        /// Why: a part of what is said, and so no source.
+        why: RootError,
     },
     /// An option, which says where it stands.
     #[error(transparent)]
     Option(Box<OptionError>),
     /// The options of a block do not go together.
-    #[error("{place}: {source}")]
+    #[error("{place}: {why}")]
     Block {
         /// Where the block begins.
         place: Place,
-        /// Why.
-        source: Box<OptionError>,
+        /// Why, likewise.
+        why: Box<OptionError>,
     },
 }
 
@@ -392,7 +392,7 @@ impl Reader<'_> {
         {
             let parsed = Root::parse(text.as_ref());
             let parsed =
-                parsed.map_err(|source| ConfigError::Root { place: self.place(at.start), source })?;
+                parsed.map_err(|why| ConfigError::Root { place: self.place(at.start), why })?;
             match parsed {
                 Root::Local(path) if !path.is_absolute() => {
                     let why =
@@ -415,7 +415,7 @@ impl Reader<'_> {
             | OptionError::Contradiction(_)
             | OptionError::NoStateDir
             | OptionError::NoWorkingDirectory(_) => {
-                ConfigError::Block { place: self.place(written.at.start), source: Box::new(source) }
+                ConfigError::Block { place: self.place(written.at.start), why: Box::new(source) }
             }
             placed => ConfigError::Option(Box::new(placed)),
         })?;

@@ -1,6 +1,7 @@
 //! `vfsync daemon`: what a configuration names is kept the same, whatever happens to hosts, files and the configuration.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{Read, Write},
     os::unix::{fs::PermissionsExt, net::UnixStream},
@@ -172,6 +173,21 @@ fn a_peer_that_is_away_holds_up_no_other() {
     daemon.carries(&pair.first, &pair.second).carries(&pair.first, &third).says("does not exist");
     pair.second.file("g", "2");
     daemon.carries(&pair.first, &third);
+    // Since when it is away is told, and not since when it was last tried.
+    let (name, mut tries, mut since) = (away.display().to_string(), BTreeSet::new(), BTreeSet::new());
+    wait_for("it to be tried some times", || {
+        for line in status(&pair, "link").iter().filter(|line| line["peer"] == name.as_str()) {
+            if line["state"] == "broken" {
+                tries.insert(line["again"].to_string());
+                since.insert(line["since"].to_string());
+            }
+        }
+        let waiting = |line: &&serde_json::Value| line["root"] == name.as_str() && line["state"] == "waiting";
+        since.extend(status(&pair, "replica").iter().filter(waiting).map(|line| line["since"].to_string()));
+        (tries.len() >= 3).then_some(())
+    });
+    // The replica is found to be missing a moment before the link.
+    assert!(since.len() <= 2, "{since:?}");
     let back = Tree::new(&away);
     daemon.carries(&pair.first, &back);
     daemon.stop().code(0);

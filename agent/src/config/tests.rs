@@ -6,7 +6,7 @@ fn environment() -> Environment {
 }
 
 fn parse(text: &str) -> Result<Config, String> {
-    Config::parse(Path::new("/c.toml"), text, &environment()).map_err(|e| e.to_string())
+    Config::parse(Path::new("/c.toml"), text, &environment()).map_err(|e| format!("{:#}", anyhow::Error::new(e)))
 }
 
 fn refused(text: &str) -> String {
@@ -113,6 +113,8 @@ fn every_mistake_is_said_with_its_line_and_column() {
     ] {
         let said = refused(&format!("{WWW}{line}\n"));
         assert!(said.contains(says), "{line:?}: {said}");
+        // The cause was said twice.
+        assert!(said.matches("compares modification times").count() <= 1, "{said}");
     }
     assert!(refused("[defaults]\nroot = \"/a\"\n[[sync]]\n").contains(":2:1: this stands in a [[sync]]"));
 }

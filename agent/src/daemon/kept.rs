@@ -124,6 +124,8 @@ pub struct Kept {
     /// What can be told of it.
     pub facts: Arc<Facts>,
     stage: watch::Sender<(Stage, SystemTime)>,
+    /// Since when it cannot be had, whatever is tried meanwhile.
+    lapsed: std::sync::Mutex<Option<SystemTime>>,
     orders: mpsc::UnboundedSender<Order>,
     hub: Hub,
     /// How its root is watched.
@@ -186,6 +188,7 @@ impl Kept {
             care,
             facts: Arc::default(),
             stage: watch::Sender::new((Stage::Opening, SystemTime::now())),
+            lapsed: std::sync::Mutex::default(),
             orders,
             hub,
             said: std::sync::Mutex::default(),
@@ -259,7 +262,22 @@ impl Kept {
     }
 
     fn set(&self, stage: Stage) {
-        self.stage.send_replace((stage, SystemTime::now()));
+        let now = SystemTime::now();
+        let mut lapsed = self.lapsed.lock().expect("no thread panics with this locked");
+        let since = match stage {
+            // Trying again, and in vain, makes it no shorter.
+            Stage::Waiting { .. } => *lapsed.get_or_insert(now),
+            Stage::Opening => now,
+            Stage::Scanning(_)
+            | Stage::Following(_)
+            | Stage::Halted { .. }
+            | Stage::Paused
+            | Stage::Closed => {
+                *lapsed = None;
+                now
+            }
+        };
+        self.stage.send_replace((stage, since));
     }
 }
 

@@ -29,7 +29,8 @@ pub struct Finding {
     /// The root that it is about, if it is about one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub root: Option<String>,
-    /// What was looked at: `kernel`, `rights`, `tools`, `state`, `capture`, `root`, `connection`.
+    /// What was looked at: `vfsync`, `kernel`, `rights`, `tools`, `state`, `configuration`, `daemon`, `capture`, `root`,
+    /// `connection`.
     pub area: String,
     /// What of it.
     pub name: String,
