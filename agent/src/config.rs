@@ -121,6 +121,7 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("testserver", "it is for one pass: use it with `vfsync sync`"),
     ("confirm-deletes", "it is for one pass: `vfsync resume` lets through what a guard has halted"),
     ("json", "it is for a command line"),
+    ("debug", "it is for a command line: VFSYNC_LOG says how much a daemon logs"),
     ("profile", "a configuration has no profiles: `vfsync sync -profile` reads one"),
     ("include", "a configuration is one file"),
     ("source", "a configuration is one file"),
@@ -391,8 +392,7 @@ impl Reader<'_> {
             .enumerate()
         {
             let parsed = Root::parse(text.as_ref());
-            let parsed =
-                parsed.map_err(|why| ConfigError::Root { place: self.place(at.start), why })?;
+            let parsed = parsed.map_err(|why| ConfigError::Root { place: self.place(at.start), why })?;
             match parsed {
                 Root::Local(path) if !path.is_absolute() => {
                     let why =

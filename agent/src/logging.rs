@@ -10,6 +10,10 @@ pub enum LogLevel {
     Warnings,
     /// Also each batch.
     Batches,
+    /// Also each path.
+    Paths,
+    /// Everything.
+    Everything,
 }
 
 /// Starts logging. `VFSYNC_LOG` holds a tracing filter, such as `debug` or `vfsync::link=trace`; a filter that cannot
@@ -18,6 +22,8 @@ pub fn init(default: LogLevel, color: Option<bool>) {
     let default = match default {
         LogLevel::Warnings => "warn",
         LogLevel::Batches => "info",
+        LogLevel::Paths => "warn,vfsync=debug",
+        LogLevel::Everything => "warn,vfsync=trace",
     };
     let wanted = std::env::var("VFSYNC_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = match wanted.as_deref().map(EnvFilter::try_new) {

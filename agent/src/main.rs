@@ -8,6 +8,7 @@ use vfsync::core::escaped::EscapedLines;
 use vfsync::environment::Environment;
 use vfsync::exit::ExitStatus;
 use vfsync::logging::{self, LogLevel};
+use vfsync::options::Debug;
 
 fn main() -> ExitCode {
     let environment = Environment::read();
@@ -18,8 +19,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, environment: &Environment) -> ExitStatus {
-    let level = if matches!(command, Command::Daemon(_)) { LogLevel::Batches } else { LogLevel::Warnings };
-    logging::init(level, environment.no_color.then_some(false));
+    logging::init(level(&command), environment.no_color.then_some(false));
     raise_file_limit();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -53,6 +53,21 @@ async fn dispatch(command: Command, environment: &Environment) -> anyhow::Result
         Command::Doctor(args) => cmd::doctor::run(args, environment).await,
         Command::Completions(shell) => cli::completions(shell, &mut io::stdout()),
         Command::Man(command) => cli::man(command.as_deref(), &mut io::stdout()),
+    }
+}
+
+/// Returns how much is logged where `VFSYNC_LOG` says nothing.
+fn level(command: &Command) -> LogLevel {
+    let debug = match command {
+        Command::Sync(args) => args.options.command.debug,
+        Command::Live(args) => args.options.command.debug,
+        Command::Daemon(_) => return LogLevel::Batches,
+        _ => Debug::No,
+    };
+    match debug {
+        Debug::No => LogLevel::Warnings,
+        Debug::Paths => LogLevel::Paths,
+        Debug::Everything => LogLevel::Everything,
     }
 }
 

@@ -15,10 +15,18 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it with this configuration, in the environment of a pair.
     pub fn start(pair: &Pair, config: &str) -> Daemon {
+        Daemon::start_with(pair, config, &[])
+    }
+
+    /// Starts it with this configuration and more in its environment.
+    pub fn start_with(pair: &Pair, config: &str, environment: &[(&str, &str)]) -> Daemon {
         let path = pair.home().path("vfsync.toml");
         pair.home().file("vfsync.toml", config);
-        let running = pair.vfsync().args(["daemon".as_ref(), "--config".as_ref(), path.as_os_str()]).start();
-        Daemon { running, config: path }
+        let mut vfsync = pair.vfsync().args(["daemon".as_ref(), "--config".as_ref(), path.as_os_str()]);
+        for (name, value) in environment {
+            vfsync = vfsync.env(name, value);
+        }
+        Daemon { running: vfsync.start(), config: path }
     }
 
     /// Starts it for both roots of a pair, and waits until they are the same.
@@ -89,6 +97,13 @@ impl Daemon {
         self.running.signal(Signal::TERM);
         self.running.end()
     }
+}
+
+/// Returns the control socket of the process that runs at a pair's near end.
+pub fn control_socket(pair: &Pair) -> PathBuf {
+    let folder = std::fs::read_dir(pair.near_state().join("control"));
+    let mut sockets = folder.expect("there is a folder for sockets").flatten();
+    sockets.next().expect("there is a socket").path()
 }
 
 /// Asks the processes of a pair's near end with a command such as `status`.

@@ -9,7 +9,7 @@ use std::{
 
 use vfsync_tests::{
     Daemon, Pair, Tree, assert_same,
-    daemon::{Hosts, ask, status},
+    daemon::{Hosts, ask, control_socket, status},
     over_both_links,
     pair::block,
     wait_for,
@@ -368,7 +368,7 @@ fn the_control_socket_is_for_its_owner() {
     let daemon = Daemon::of(&pair);
     let folder = pair.near_state().join("control");
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    let socket = fs::read_dir(&folder).unwrap().flatten().next().expect("a socket").path();
+    let socket = control_socket(&pair);
     assert_eq!((mode(&folder), mode(&socket)), (0o700, 0o600));
     // What is no request is answered, and what has no end is not read for ever.
     let answer = |bytes: &[u8]| {
@@ -392,8 +392,7 @@ fn sessions_leave_room_for_questions() {
     let pair = Pair::local();
     pair.first.file("f", "1");
     let daemon = Daemon::of(&pair);
-    let folder = pair.near_state().join("control");
-    let socket = fs::read_dir(folder).unwrap().flatten().next().expect("a socket").path();
+    let socket = control_socket(&pair);
     let request = format!(
         "{{\"command\":\"serve\",\"protocol\":{},\"root\":{:?},\"pinned\":null}}\n",
         vfsync::transport::PROTOCOL_VERSION,

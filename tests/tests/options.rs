@@ -6,6 +6,18 @@ use vfsync_tests::{Compare, Tree, assert_same, assert_same_with, over_both_links
 const LONG_AGO: u64 = 1_234_567_890_123_456_789;
 
 over_both_links! {
+    fn with_debug_it_is_said_on_standard_error_what_is_done(pair) {
+        pair.first.file("f", "1");
+        let quiet = pair.sync().run();
+        assert!(!quiet.code(0).stderr.contains("DEBUG"), "{quiet}");
+        pair.first.file("f", "2");
+        let said = pair.sync().args(["-debug", "update"]).run();
+        said.code(0).says("DEBUG vfsync");
+        assert!(!said.stdout.contains("DEBUG") && !said.stderr.contains("TRACE"), "{said}");
+        pair.first.file("f", "3");
+        pair.sync().args(["-debug", "all", "--json"]).run().code(0).json();
+    }
+
     fn with_times_the_mtimes_of_files_and_directories_go_over(pair) {
         pair.first.file("d/f", "content").file("g", "other");
         pair.first.set_mtime("d/f", LONG_AGO).set_mtime("g", LONG_AGO + 1).set_mtime("d", LONG_AGO + 2);

@@ -16,7 +16,10 @@ use rustix::{
     process::{Signal, Uid},
     thread::set_thread_res_uid,
 };
-use vfsync_tests::{Daemon, LIMIT, Pair, daemon::status};
+use vfsync_tests::{
+    Daemon, LIMIT, Pair,
+    daemon::{control_socket, status},
+};
 
 /// The socket of a service manager.
 struct Manager {
@@ -58,37 +61,35 @@ impl Manager {
     }
 }
 
+/// Starts a daemon as a service manager does that wants a sign of life each second.
+fn under_manager(pair: &Pair, config: &str) -> Daemon {
+    let notify = pair.home().path("notify").display().to_string();
+    Daemon::start_with(pair, config, &[("NOTIFY_SOCKET", &notify), ("WATCHDOG_USEC", "1000000")])
+}
+
 #[test]
 fn the_service_manager_is_told_how_it_stands() {
     let pair = Pair::local();
     pair.first.file("f", "1");
     let mut manager = Manager::at(&pair.home().path("notify"));
-    let config = pair.home().path("vfsync.toml");
-    pair.home().file("vfsync.toml", pair.block());
-    let daemon = pair
-        .vfsync()
-        .env("NOTIFY_SOCKET", pair.home().path("notify"))
-        .env("WATCHDOG_USEC", "1000000")
-        .args(["daemon".as_ref(), "--config".as_ref(), config.as_os_str()])
-        .start();
+    let mut daemon = under_manager(&pair, &pair.block());
     assert!(manager.hears("READY=1").contains("STATUS=1 block, 1 link"));
     for _ in 0..3 {
         manager.hears("WATCHDOG=1");
     }
-    daemon.signal(Signal::HUP);
+    daemon.reload(&pair.block());
     let reloading = manager.hears("RELOADING=1");
     assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
     manager.hears("READY=1");
     // Links that stay the same have been live all the time.
     manager.has_heard("STATUS=links: 2 live");
     // A bad configuration is no end of the service, and its status says so.
-    pair.home().file("vfsync.toml", "[[sync]\n");
-    daemon.signal(Signal::HUP);
+    daemon.reload("[[sync]\n");
     manager.hears("RELOADING=1");
     assert!(manager.hears("READY=1").contains("STATUS=the configuration was not taken: "));
-    daemon.signal(Signal::TERM);
+    daemon.process().signal(Signal::TERM);
     manager.hears("STOPPING=1");
-    daemon.end().code(0);
+    daemon.stop().code(0);
 }
 
 #[test]
@@ -96,27 +97,18 @@ fn a_daemon_without_anything_to_do_waits_for_it_and_says_so() {
     let pair = Pair::local();
     pair.first.file("f", "1");
     let mut manager = Manager::at(&pair.home().path("notify"));
-    let config = pair.home().path("vfsync.toml");
-    pair.home().file("vfsync.toml", "# nothing yet\n");
-    let daemon = pair
-        .vfsync()
-        .env("NOTIFY_SOCKET", pair.home().path("notify"))
-        .env("WATCHDOG_USEC", "1000000")
-        .args(["daemon".as_ref(), "--config".as_ref(), config.as_os_str()])
-        .start();
+    let mut daemon = under_manager(&pair, "# nothing yet\n");
     assert!(manager.hears("READY=1").contains("STATUS=there is nothing to do: "));
     manager.hears("WATCHDOG=1");
-    pair.home().file("vfsync.toml", "[[sync]\n");
-    daemon.signal(Signal::HUP);
+    daemon.reload("[[sync]\n");
     manager.hears("RELOADING=1");
     assert!(manager.hears("READY=1").contains("vfsync.toml:1:"));
-    pair.home().file("vfsync.toml", pair.block());
-    daemon.signal(Signal::HUP);
+    daemon.reload(&pair.block());
     manager.hears("STATUS=links: 2 live");
     assert_eq!(pair.second.text("f"), "1");
-    daemon.signal(Signal::TERM);
+    daemon.process().signal(Signal::TERM);
     manager.hears("STOPPING=1");
-    daemon.end().code(0);
+    daemon.stop().code(0);
 }
 
 /// Returns what a socket answers a user to a request.
@@ -142,11 +134,10 @@ fn a_foreign_user_has_no_say_even_where_the_socket_is_open_to_all() {
     let pair = Pair::local();
     pair.first.file("f", "1");
     let mut daemon = Daemon::of(&pair);
-    let folder = pair.near_state().join("control");
-    let socket = fs::read_dir(&folder).unwrap().flatten().next().expect("a socket").path();
+    let socket = control_socket(&pair);
     const NOBODY: u32 = 65534;
     let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    for above in folder.ancestors().take_while(|above| above.starts_with(pair.home().root())) {
+    for above in socket.ancestors().skip(1).take_while(|above| above.starts_with(pair.home().root())) {
         open(above, 0o755);
     }
     open(&socket, 0o666);

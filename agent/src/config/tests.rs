@@ -6,7 +6,8 @@ fn environment() -> Environment {
 }
 
 fn parse(text: &str) -> Result<Config, String> {
-    Config::parse(Path::new("/c.toml"), text, &environment()).map_err(|e| format!("{:#}", anyhow::Error::new(e)))
+    Config::parse(Path::new("/c.toml"), text, &environment())
+        .map_err(|e| format!("{:#}", anyhow::Error::new(e)))
 }
 
 fn refused(text: &str) -> String {

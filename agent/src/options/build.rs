@@ -98,6 +98,7 @@ impl Draft {
                     batch: false,
                     auto: false,
                     verbosity: Verbosity::Normal,
+                    debug: Debug::No,
                     json: false,
                     color: None,
                     dry_run: false,
@@ -239,6 +240,13 @@ impl Draft {
             }
             "backupprefix" => replica.backup.prefix = part_of_a_name(text)?,
             "backupsuffix" => replica.backup.suffix = part_of_a_name(text)?,
+            "debug" => {
+                let wanted = match text.as_slice() {
+                    b"all" | b"verbose" => Debug::Everything,
+                    _ => Debug::Paths,
+                };
+                command.debug = command.debug.max(wanted);
+            }
             "logfile" => self.logfile = Some(path_buf()?),
             "changelog-dir" => self.changelog_dir = Some(path_buf()?),
             "state-dir" => self.state_dir = Some(path_buf()?),

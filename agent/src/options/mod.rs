@@ -248,6 +248,17 @@ pub struct SshOptions {
     pub deploy: bool,
 }
 
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Debug {
+    /// What a person should look at.
+    No,
+    /// Also each path.
+    Paths,
+    /// Everything.
+    Everything,
+}
+
 /// How a command behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandOptions {
@@ -257,6 +268,8 @@ pub struct CommandOptions {
     pub auto: bool,
     /// How much is printed.
     pub verbosity: Verbosity,
+    /// How much is logged on standard error beside that.
+    pub debug: Debug,
     /// Whether standard output gets JSON.
     pub json: bool,
     /// Whether to use colours; `None` is where they fit.

@@ -217,7 +217,7 @@ pub static OPTIONS: &[OptionDef] = &[
     def(Advanced, "ignoreinodenumbers", Bool, "", PLATFORM, "Do not look at inode numbers").also(&["pretendwin"]),
     def(Advanced, "fastercheckUNSAFE", Bool, "", PLATFORM, "Do not read new files"),
     def(Advanced, "dumparchives", Bool, "", NoEffect("archives are not written as text"), "Write archives as text"),
-    def(Advanced, "debug", List, "MODULE", Instead("set VFSYNC_LOG, for example VFSYNC_LOG=vfsync=debug"), "Debug output"),
+    def(Advanced, "debug", List, "MODULE", Works, "Say on standard error what is done; `all` and `verbose` in every detail. VFSYNC_LOG picks parts"),
     def(Advanced, "selftest", Bool, "", Instead("`vfsync doctor` tests what this machine can do"), "Test Unison"),
     // What vfsync has beyond Unison.
     def(Own, "profile", Text, "PROFILE", Works, "Read a Unison profile: a file, or a name under ~/.unison"),
