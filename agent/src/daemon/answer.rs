@@ -244,11 +244,13 @@ impl Answering {
             if start == Start::Execute {
                 continue;
             }
-            if start == Start::Live {
-                session.tell_capture(format!("far end: {}", self.kept.said())).await;
-            }
             if let Err(error) = self.up_to_date(&session, start).await {
                 break Err(error.into());
+            }
+            // Not before: the capture may just be opening.
+            let said = self.kept.said();
+            if start == Start::Live && !said.is_empty() {
+                session.tell_capture(format!("far end: {said}")).await;
             }
             self.facts.set(if start == Start::Live { State::Live } else { State::CatchingUp });
         };
