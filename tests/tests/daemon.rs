@@ -707,6 +707,10 @@ fn a_change_log_has_a_line_for_each_change_and_metrics_count_them() {
         text
     };
     let text = metrics("/metrics");
+    for stage in ["look", "note", "answer"] {
+        let counted = format!("stage=\"{stage}\"}} ");
+        assert!(text.contains(&counted), "no time of {stage}: {text}");
+    }
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
     let root = format!("vfsync_replica_entries{{root=\"{}\"}} 1\n", pair.first_root());
     assert!(text.contains(&root) && text.contains("vfsync_link_live{"), "{text}");

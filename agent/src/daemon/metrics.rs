@@ -209,6 +209,13 @@ pub fn text(lines: &[Line]) -> String {
                 add("vfsync_replica_events_total", "counter", "Events below a root", of(), line.events);
                 add("vfsync_replica_losses_total", "counter", "Times when events were lost", of(), line.lost);
                 add("vfsync_replica_rescans_total", "counter", "Looks at everything", of(), line.rescans);
+                for time in &line.stages {
+                    let of = || labels(&[("root", &line.root), ("stage", &time.stage)]);
+                    let (count, help) = ("vfsync_replica_stage_total", "How often a stage was gone through");
+                    add(count, "counter", help, of(), time.count);
+                    let (micros, help) = ("vfsync_replica_stage_microseconds_total", "How long a stage took");
+                    add(micros, "counter", help, of(), time.micros);
+                }
             }
             Line::Link(line) => {
                 let pair = [("root", line.root.as_str()), ("peer", &line.peer), ("block", &line.block)];

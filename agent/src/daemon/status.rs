@@ -102,6 +102,20 @@ pub struct ReplicaLine {
     pub problems: Vec<Trouble>,
     /// How many there are.
     pub problem_count: u64,
+    /// How long the stages of changes took so far.
+    #[serde(default)]
+    pub stages: Vec<StageTime>,
+}
+
+/// A stage of a change's way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageTime {
+    /// Which.
+    pub stage: String,
+    /// How often it was gone through.
+    pub count: u64,
+    /// How long that took together, in microseconds.
+    pub micros: u64,
 }
 
 /// A link.
@@ -267,7 +281,13 @@ fn replica(kept: &Kept) -> ReplicaLine {
         conflicts,
         problems: told.collect(),
         problem_count: problems.len() as u64,
+        stages: stage.replica().map(|replica| stages(&replica.times)).unwrap_or_default(),
     }
+}
+
+fn stages(times: &crate::replica::Times) -> Vec<StageTime> {
+    let all = times.all().into_iter().filter(|(_, count, _)| *count > 0);
+    all.map(|(stage, count, micros)| StageTime { stage: stage.to_owned(), count, micros }).collect()
 }
 
 fn is_conflict(open: &crate::archive::Open) -> bool {

@@ -34,7 +34,7 @@ use crate::core::filter::Filter;
 use crate::core::path::RelPath;
 use crate::core::reconcile::{Choice, Choices, Chosen, Policy, Side};
 use crate::core::version::{ReplicaId, Sequence};
-use crate::replica::Replica;
+use crate::replica::{Replica, Stage};
 use crate::wire::{self, Action, Message, OfferNumber, Verdict, encode_in_frames};
 use bytes::Bytes;
 use credit::{Closed, Credit};
@@ -42,6 +42,7 @@ use open_set::OpenSet;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
 use tokio::sync::{Notify, mpsc};
 
 /// What a frame of content, or one that stands for content or ends it, counts against the window beside its bytes: more
@@ -58,6 +59,8 @@ pub(crate) struct Sent {
     pub sequence: Sequence,
     /// Where it was, if it is a rename as a whole.
     pub from: Option<RelPath>,
+    /// When.
+    pub at: Instant,
 }
 
 /// What the parts of one end share.
@@ -332,6 +335,7 @@ impl Shared {
             self.replica.tally.finish(1, bytes);
         }
         if let Some(sent) = &sent {
+            self.replica.times.add(Stage::Answer, sent.at.elapsed());
             gauge::note(self, &sent.path, &verdict);
         }
         if let (Some(sent), Verdict::Took(Action::Rename)) = (&sent, &verdict) {

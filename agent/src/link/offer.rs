@@ -17,6 +17,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// A file up to this size goes along with its offer, in bytes.
 const INLINE: u64 = 64 << 10;
@@ -301,7 +302,14 @@ impl Offerer {
         // It is there, as whoever calls this has seen; what stands there by now is told by itself.
         let Some(entry) = snapshot.get(&renamed.to)?.map(|record| record.entry) else { return Ok(()) };
         let (path, from) = (renamed.to.clone(), Some(renamed.from.clone()));
-        let sent = Sent { path, entry, inline: None, sequence: Sequence(recorded.stands.start), from };
+        let sent = Sent {
+            path,
+            entry,
+            inline: None,
+            sequence: Sequence(recorded.stands.start),
+            from,
+            at: Instant::now(),
+        };
         shared.sent.lock().expect("no thread panics with this locked").insert(OfferNumber(self.next), sent);
         self.next += 1;
         shared.send(&Message::Renamed(Box::new(renamed.clone())))?;
@@ -333,7 +341,7 @@ impl Offerer {
         }
         let sequence = record.sequence;
         let (path, entry) = (offer.path.clone(), offer.entry.clone());
-        let sent = Sent { path, entry, inline, sequence, from: None };
+        let sent = Sent { path, entry, inline, sequence, from: None, at: Instant::now() };
         let unanswered = {
             let mut all = shared.sent.lock().expect("no thread panics with this locked");
             all.insert(OfferNumber(self.next), sent);

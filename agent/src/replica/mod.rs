@@ -22,6 +22,7 @@ mod renames;
 mod restless;
 pub mod scan;
 mod tally;
+mod times;
 mod versions;
 
 pub use busy::{Busy, Held};
@@ -29,3 +30,4 @@ pub use findings::{Problem, Severity};
 pub use open::{OpenError, Replica, boot_id, identity, inodes_up, is_wanted, known_roots, want};
 pub(crate) use renames::Recorded;
 pub use tally::{Count, Tally};
+pub use times::{Stage, Times};

@@ -8,6 +8,7 @@ use super::owners::Accounts;
 use super::renames::Renames;
 use super::restless::Restless;
 use super::tally::Tally;
+use super::times::Times;
 use super::versions::Versions;
 use crate::archive::{Archive, ArchiveError, Durable, Opened, RootIdentity};
 use crate::core::entry::Digest;
@@ -86,6 +87,8 @@ pub struct Replica {
     pub(super) accounts: Accounts,
     /// How far scans and transfers have come.
     pub tally: Tally,
+    /// How long the stages of changes take.
+    pub times: Times,
     /// What commits hold.
     pub busy: Busy,
     /// Device numbers in the archive are of this boot, and mean the same as now.
@@ -190,6 +193,7 @@ impl Replica {
             committer,
             accounts: Accounts::system(),
             tally: Tally::default(),
+            times: Times::default(),
             busy: Busy::default(),
             same_boot,
             head,

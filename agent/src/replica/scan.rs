@@ -14,7 +14,7 @@ use super::findings::{Finding, Problem, Seen, Severity, What, Written};
 use super::open::{boot_id, identity};
 use super::renames::Found;
 use super::restless::PutOff;
-use super::{OpenError, Replica};
+use super::{OpenError, Replica, Stage};
 use crate::archive::{ArchiveError, Durable, Snapshot};
 pub use crate::core::dirty::Look;
 use crate::core::entry::{Content, Kind, Record, Stamp};
@@ -29,7 +29,7 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How many findings go into one transaction.
 const BATCH: usize = 8192;
@@ -108,6 +108,8 @@ pub struct ScanReport {
     /// What stands in place of a directory, or is one under another name: still to be looked at, when what was renamed is
     /// known.
     pub renamed: Vec<RelPath>,
+    /// How long the archive took.
+    pub noting: Duration,
 }
 
 impl ScanReport {
@@ -354,6 +356,7 @@ impl Replica {
         extent: Extent,
         new: &'a BTreeSet<RelPath>,
     ) -> Result<ScanReport, ScanError> {
+        let began = Instant::now();
         let snapshot = self.archive.read()?;
         let (out, reports) = crossbeam_channel::bounded(QUEUE);
         let walk = Walk {
@@ -380,6 +383,12 @@ impl Replica {
             result.map(|()| (looked, hashed))
         });
         let (looked, hashed) = result?;
+        if !extent.whole {
+            let look = began.elapsed().saturating_sub(report.noting);
+            self.times.add(Stage::Look, look);
+            self.times.add(Stage::Note, report.noting);
+            tracing::debug!(n = looked, ?look, note = ?report.noting, "looked at what was hinted at");
+        }
         report.looked = looked;
         report.hashed = hashed;
         Ok(report)
@@ -449,7 +458,9 @@ impl Replica {
     }
 
     fn store(&self, batch: &[Finding], durable: Durable, into: &mut ScanReport) -> Result<(), ArchiveError> {
+        let began = Instant::now();
         into.take(self.write_findings(batch, durable)?);
+        into.noting += began.elapsed();
         if durable == Durable::Yes {
             self.announce(self.archive.read()?.head()?);
         }
@@ -465,12 +476,14 @@ impl Replica {
         whole: bool,
     ) -> Result<(), ScanError> {
         self.look_for_mountpoints()?;
+        let began = Instant::now();
         let written = self.archive.write_or(Durable::Yes, |w| {
             let live = w.live();
             let written = self.write_each(deletions, w)?;
             self.guard(written.changed, live, whole, deletions)?;
             Ok::<_, ScanError>(written)
         })?;
+        into.noting += began.elapsed();
         self.spate().note(written.changed, self.started.elapsed());
         into.take(written);
         self.announce(self.archive.read()?.head()?);

@@ -22,8 +22,8 @@ pub(super) use incoming::SMALLEST_DELTA;
 pub use incoming::{Applied, IN_MOTION, Incoming, OutcomeOf, Transfer};
 pub(super) use steps::dir_stamp;
 
-use super::Replica;
 use super::commit::{CommitError, Writers};
+use super::{Replica, Stage};
 use crate::archive::{ArchiveError, Disputed, Durable, Open, OpenReason};
 use crate::core::entry::{Content, Entry, Record};
 use crate::core::filter::Filter;
@@ -221,7 +221,9 @@ impl Applier {
             let open = &mut open.write().expect("no thread panics with this locked");
             let started = Instant::now();
             self.record(&mut work, open, position)?;
-            tracing::debug!(took = ?started.elapsed(), "recorded");
+            let took = started.elapsed();
+            replica.times.add(Stage::Record, took);
+            tracing::debug!(?took, "recorded");
         }
         drop(held);
         if position.is_some() && !plan {

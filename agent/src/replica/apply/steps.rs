@@ -9,11 +9,11 @@ use crate::core::reconcile::Change;
 use crate::core::version::Sequence;
 use crate::fs::Dir;
 use crate::options::Fsync;
-use crate::replica::Replica;
 use crate::replica::commit::{
     CommitError, Displaced, Expected, Published, Refused, SetId, Staged, Wanted, WantedExtended,
 };
 use crate::replica::scan::pool;
+use crate::replica::{Replica, Stage};
 use crate::wire::{Action, Verdict};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -68,7 +68,7 @@ pub(super) struct Sorted {
 /// Where the time of a chunk goes, for the debug log.
 struct Stages {
     last: Instant,
-    took: Vec<(&'static str, Duration)>,
+    took: Vec<(Stage, Duration)>,
 }
 
 impl Default for Stages {
@@ -79,7 +79,7 @@ impl Default for Stages {
 
 impl Stages {
     /// Says what the time since the last mark went into.
-    fn mark(&mut self, stage: &'static str) {
+    fn mark(&mut self, stage: Stage) {
         let now = Instant::now();
         self.took.push((stage, now - self.last));
         self.last = now;
@@ -120,22 +120,22 @@ impl<'a> Doer<'a> {
         let mut stages = Stages::default();
         let mut sorted = Sorted::default();
         self.sort(work, &mut sorted);
-        stages.mark("directories");
+        stages.mark(Stage::Directories);
         let moves = self.moves(&mut sorted);
         // Before anything goes: it may be what is copied.
         sorted.files = self.copy(work, sorted.files);
-        stages.mark("copy");
+        stages.mark(Stage::Copy);
         for removal in std::mem::take(&mut work.removals) {
             self.remove_whole(work, removal);
         }
         // What comes in place of a directory that went.
         self.sort(work, &mut sorted);
-        stages.mark("removals");
+        stages.mark(Stage::Removals);
         let Sorted { files, metadata, deletions } = sorted;
         let ready = self.prepare(work, files);
-        stages.mark("prepare");
+        stages.mark(Stage::Prepare);
         let ready = self.make_durable(work, ready, &moves)?;
-        stages.mark("contents and intents");
+        stages.mark(Stage::Contents);
         self.publish(work, ready);
         self.publish_moves(work, moves);
         for step in metadata {
@@ -144,12 +144,13 @@ impl<'a> Doer<'a> {
         for step in deletions.into_iter().rev() {
             self.delete(work, step);
         }
-        stages.mark("publish");
+        stages.mark(Stage::Publish);
         self.settle_dirs(work)?;
-        stages.mark("settle directories");
+        stages.mark(Stage::Settle);
         self.sync_names();
-        stages.mark("sync names");
+        stages.mark(Stage::Names);
         tracing::debug!(%stages, "a chunk is in the tree");
+        stages.took.iter().for_each(|(stage, took)| self.replica().times.add(*stage, *took));
         for displaced in std::mem::take(&mut self.displaced) {
             match self.replica().committer.settle(displaced, LATE_WRITER) {
                 Ok(None) => {}
