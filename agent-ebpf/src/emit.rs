@@ -31,7 +31,7 @@ pub fn namespace_changed() {
 
 /// Returns whether the running task is the agent, and its changes are to be left out.
 #[inline(always)]
-fn is_agent() -> bool {
+pub fn is_agent() -> bool {
     let Some(state) = state() else { return false };
     // SAFETY: an aligned word of a map's element.
     let agent = unsafe { (&raw const (*state).agent).read_volatile() };
@@ -41,10 +41,16 @@ fn is_agent() -> bool {
 /// Lets pass what happens on a superblock with watched directories, and not by the agent.
 #[inline(always)]
 pub fn gate(superblock: Superblock) -> Option<Gate> {
+    watched(superblock).filter(|_| !is_agent())
+}
+
+/// Lets pass what happens on a superblock with watched directories.
+#[inline(always)]
+pub fn watched(superblock: Superblock) -> Option<Gate> {
     let dev = superblock.dev()?;
     // SAFETY: only whether there is a value is of interest.
     unsafe { SUPERBLOCKS.get(dev) }?;
-    (!is_agent()).then(|| Gate { dev, top: superblock.root() })
+    Some(Gate { dev, top: superblock.root() })
 }
 
 /// Learns a watched directory if the agent's thread is listing it for that.
@@ -194,12 +200,17 @@ pub fn named_as(slot: u32, op: Op, dentry: Dentry, facts: &Facts, flags: u16) {
 /// Reports that `old` gets the name of `new`.
 #[inline(always)]
 pub fn renamed(slot: u32, old: Dentry, new: Dentry, flags: u16) {
-    let Some(superblock) = old.superblock() else { return };
-    let Some(gate) = gate(superblock) else { return };
+    let Some(gate) = old.superblock().and_then(watched) else { return };
     let facts = old.inode().and_then(Inode::facts).unwrap_or(Facts::NONE);
+    let own = is_agent();
     // Before the walks and the record: what is cached under the old path must not be believed by a write that comes
-    // after it.
-    namespace_changed();
+    // after it. A file that the agent renames is one that it has made.
+    if !own || facts.is_dir() {
+        namespace_changed();
+    }
+    if own {
+        return;
+    }
     let Some(slot) = claim(slot) else { return };
     rename_in(slot, &gate, old, new, &facts, flags);
     release(slot);

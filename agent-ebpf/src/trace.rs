@@ -5,7 +5,7 @@
 //! directory where a name is missing.
 
 use crate::{
-    emit::{self, Sent, changed_in, gate, namespace_changed},
+    emit::{self, Sent, changed_in, is_agent, namespace_changed, watched},
     hooks,
     kernel::{Dentry, Facts, Inode, read},
     maps::TASKS,
@@ -91,7 +91,16 @@ pub fn t_uring(ctx: BtfTracePointContext) -> i32 {
 /// An inode's change time is being set.
 #[inline(always)]
 fn touch(slot: u32, inode: Inode) {
-    let Some(gate) = inode.superblock().and_then(gate) else { return };
+    let Some(gate) = inode.superblock().and_then(watched) else { return };
+    if is_agent() {
+        // A directory that it renames may have other people's files in it: what is cached of them has another path now.
+        if Task::running().is_some_and(|r| r.call.class == Class::Rename as u8)
+            && inode.facts().is_some_and(|facts| facts.is_dir())
+        {
+            namespace_changed();
+        }
+        return;
+    }
     // No name in the cache: it is being read from the disk or made just now. Making it touches its directory.
     let Some(dentry) = inode.alias() else { return };
     let running = Task::running().filter(|r| touched::is_noted(r.call.class));

@@ -294,13 +294,10 @@ const SAID: &[(Option<&str>, &str, &str)] = &[
     (Some("fanotify"), "aio ", "writes by aio"),
     (Some("fanotify"), "FS_IOC_", "chattr"),
     (Some("fanotify"), "file_setattr", "chattr"),
+    (Some("fanotify"), "write to a loop device on a file", "loop device"),
     (None, "store ", "stores to a page of a mapping"),
     (None, "munmap after stores", "stores to a page of a mapping"),
 ];
-
-/// What is not seen and `doctor` does not say: that the newest kernels write to the file below a loop device without telling
-/// those whom fanotify notifies. Nothing else may be unsaid.
-const UNSAID: &[(&str, &str)] = &[("fanotify", "write to a loop device on a file")];
 
 /// Returns which cells are missed without `doctor` saying so, in what it has printed.
 pub fn unsaid(printed: &[(Cell, Word)], doctor: &str) -> Vec<String> {
@@ -313,9 +310,8 @@ pub fn unsaid(printed: &[(Cell, Word)], doctor: &str) -> Vec<String> {
         })
     };
     let missed = printed.iter().filter(|(_, word)| matches!(word, Word::Missed(_)));
-    let is_known = |cell: &Cell| UNSAID.contains(&(cell.tier.as_str(), cell.operation.as_str()));
     missed
-        .filter(|(cell, _)| !is_said(cell) && !is_known(cell))
+        .filter(|(cell, _)| !is_said(cell))
         .map(|(cell, word)| format!("{cell}: {}", word.parts().1))
         .collect()
 }

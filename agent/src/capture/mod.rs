@@ -36,7 +36,7 @@ pub use barrier::Barriers;
 pub use event::{Event, EventKind, Loss};
 pub use open::survey;
 pub use preemption::Preemption;
-pub use report::{CaptureMode, CaptureReport, Seen, Tested, Tier, TierReport};
+pub use report::{CaptureMode, CaptureReport, RARELY, Seen, Tested, Tier, TierReport};
 
 use alive::Alive;
 use source::{BARRIER_AGAIN, Source, Surroundings};

@@ -160,12 +160,17 @@ impl TierReport {
             Tier::Fanotify => {
                 add("stores to a mapping, and writes by aio, until the file is closed", None);
                 add("chattr, before Linux 7.2", Some(RARELY));
+                add("writes of a loop device to its file, on newer kernels", Some(RARELY));
             }
             // It is told of by itself.
             Tier::Scan => add("everything between two scans", None),
         }
         if self.tier.is_ebpf() {
-            add("stores to a page of a mapping that is dirty already, until it is closed", None);
+            add(
+                "stores to a page of a mapping that is dirty already, on tmpfs to any that was read before, until it is \
+                 closed, or until half a minute later",
+                None,
+            );
         }
         // A hook that this kernel does not give.
         if !self.missing.is_empty() {
@@ -177,7 +182,7 @@ impl TierReport {
 /// How often everything is looked at where a tier may miss anything.
 const OFTEN: Duration = Duration::from_secs(600);
 /// The same where it may miss what programs rarely do.
-const RARELY: Duration = Duration::from_secs(3600);
+pub const RARELY: Duration = Duration::from_secs(3600);
 
 /// What decides how far a tier can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use super::{
     mounts,
     roots::{self, Watched},
 };
+use crate::core::path::RelPath;
 use std::{
     io,
     os::{fd::OwnedFd, unix::fs::MetadataExt},
@@ -175,8 +176,15 @@ impl Surroundings {
     /// Looks at the mounts again after they have changed, and reports what appeared or went.
     pub fn remount(&mut self, source: &mut Source, events: &mut Vec<Event>) -> io::Result<()> {
         let mounts = mounts::read()?;
-        self.remote = mounts::changed_by_others(&self.roots, &mounts);
         let plan = roots::plan(&self.roots, &mounts);
+        let remote = mounts::changed_by_others(&self.roots, &mounts);
+        let other = |root: &usize| self.remote.contains(root) != remote.contains(root);
+        for root in (0..self.roots.len()).filter(other) {
+            // So that whoever hands out events hears of it.
+            let list = Event::new(root, EventKind::List, RelPath::root());
+            events.push(Event { is_dir: true, recursive: true, ..list });
+        }
+        self.remote = remote;
         if plan == self.plan {
             return Ok(());
         }

@@ -40,7 +40,7 @@ impl DirtySet {
     /// Marks a path. It is due when it has rested for `rest` without being marked again, and at the latest `patience`
     /// after it was marked first; a mark that is due earlier stays.
     pub fn add(&mut self, path: RelPath, look: Look, now: Duration, rest: Duration, patience: Duration) {
-        if self.is_overtaken(now) {
+        if self.is_overtaken(now, look) {
             return;
         }
         let (since, old) = match self.paths.get(&path) {
@@ -58,14 +58,16 @@ impl DirtySet {
 
     /// Marks a path for a later time, unless it is due earlier already.
     pub fn later(&mut self, path: RelPath, look: Look, at: Duration) {
-        if !self.is_overtaken(at) && !self.paths.contains_key(&path) {
+        if !self.is_overtaken(at, look) && !self.paths.contains_key(&path) {
             self.set(path, look, at, at, None);
         }
     }
 
     /// Returns whether everything is looked at by this time.
-    fn is_overtaken(&self, at: Duration) -> bool {
+    fn is_overtaken(&self, at: Duration, look: Look) -> bool {
+        let more_is_known = look.written || look.attributes;
         self.everything.as_ref().is_some_and(|(due, _)| *due <= at)
+            && (!more_is_known || self.paths.len() >= MOST)
     }
 
     fn set(&mut self, path: RelPath, look: Look, due: Duration, since: Duration, old: Option<Dirty>) {
@@ -98,11 +100,13 @@ impl DirtySet {
         }
     }
 
-    /// Takes the reason why everything has to be looked at by now, if it has; single paths are taken with it.
+    /// Takes the reason why everything has to be looked at by now, if it has. Single paths are taken with it, but for those
+    /// of which more is known than that they may have changed: these are due then.
     pub fn take_everything(&mut self, now: Duration) -> Option<String> {
         let (_, why) = self.everything.take_if(|(due, _)| *due <= now)?;
-        self.paths.clear();
-        self.due.clear();
+        self.paths.retain(|_, dirty| dirty.look.written || dirty.look.attributes);
+        self.paths.values_mut().for_each(|dirty| dirty.due = dirty.due.min(now));
+        self.due = self.paths.iter().map(|(path, dirty)| (dirty.due, path.clone())).collect();
         Some(why)
     }
 
@@ -206,8 +210,11 @@ mod tests {
         assert_eq!(dirty.take_due(10 * MS).len(), 1);
         // Nor is it put off by another loss, and what is marked when it is due goes along with it.
         dirty.everything_at("another loss", 9000 * MS);
-        dirty.add(path("b"), written(), 5000 * MS, Duration::ZERO, 1000 * MS);
+        dirty.add(path("b"), written(), 4999 * MS, 20 * MS, 1000 * MS);
+        dirty.add(path("c"), Look::default(), 4999 * MS, 20 * MS, 1000 * MS);
         assert_eq!(dirty.take_everything(5000 * MS).as_deref(), Some("a loss"));
+        // A look at everything does not read what has an unchanged stamp.
+        assert_eq!(dirty.take_due(5000 * MS).into_keys().collect::<Vec<_>>(), [path("b")]);
         assert!(dirty.is_empty());
     }
 }

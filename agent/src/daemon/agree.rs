@@ -93,9 +93,9 @@ fn policies(link: &LinkOptions, links: SymbolicLinks, roots: [&str; 2]) -> Vec<(
     };
     let yes = |yes: bool| yes.to_string();
     vec![
-        ("path", list(paths)),
-        ("ignore", list(ignore)),
-        ("ignorenot", list(ignorenot)),
+        ("path", list(in_any_order(paths))),
+        ("ignore", list(in_any_order(ignore))),
+        ("ignorenot", list(in_any_order(ignorenot))),
         ("links", yes(links == SymbolicLinks::Synchronise)),
         ("perms", format!("0o{:o}", attributes.perms)),
         ("owner", yes(attributes.owner)),
@@ -116,6 +116,11 @@ fn policies(link: &LinkOptions, links: SymbolicLinks, roots: [&str; 2]) -> Vec<(
         ("noupdatepartial", where_not_in_parts(|forbidden| forbidden.update)),
         ("maxsizethreshold", too_large.map_or(NOT_SET.to_owned(), |bytes| bytes.to_string())),
     ]
+}
+
+/// Returns what a list says whose order means nothing, nor how often something stands in it.
+fn in_any_order(values: impl IntoIterator<Item = impl Display>) -> std::collections::BTreeSet<String> {
+    values.into_iter().map(|value| value.to_string()).collect()
 }
 
 /// Returns the values of a list as one text.

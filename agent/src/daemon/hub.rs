@@ -3,7 +3,7 @@
 //!
 //! No change is missed when it is opened anew: the new one is armed before the old one is emptied and closed.
 
-use crate::capture::{Capture, CaptureError, CaptureRequest, Event, Loss, Stats, Tier, TierReport};
+use crate::capture::{Capture, CaptureError, CaptureRequest, Event, Loss, RARELY, Stats, Tier, TierReport};
 use crate::options::CaptureChoice;
 use crate::replica::follow::{Coverage, Hint};
 use std::path::{Path, PathBuf};
@@ -356,7 +356,11 @@ impl Captor {
                 }
                 (Some(tier), uncovered) if self.captured.contains(&slot.root) => match uncovered {
                     Some((what, every)) => (
-                        Coverage::Partly(format!("{tier} does not see {what}"), *every),
+                        Coverage::Partly {
+                            why: format!("{tier} does not see {what}"),
+                            every: *every,
+                            anything: *every < RARELY,
+                        },
                         format!(
                             "capture by {tier}; everything is looked at every {} as well",
                             humantime::format_duration(*every)

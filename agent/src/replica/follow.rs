@@ -67,8 +67,15 @@ pub enum Hint {
 pub enum Coverage {
     /// Everything.
     Whole,
-    /// Not everything, for this reason: everything is looked at so often.
-    Partly(String, Duration),
+    /// Not everything, for this reason.
+    Partly {
+        /// Why.
+        why: String,
+        /// How often everything is looked at for that.
+        every: Duration,
+        /// Any change may be among what is missed, not only what programs rarely do.
+        anything: bool,
+    },
     /// Nothing, or not what others do, for this reason: everything is looked at once a minute.
     Blind(String),
 }
@@ -249,13 +256,7 @@ impl Following {
                         note(&mut self.dirty, &report, now);
                     }
                 }
-                suspects = replica.suspects() => {
-                    let now = self.clock();
-                    for (path, recursive) in suspects {
-                        let look = Look { recursive, written: !recursive, ..Look::default() };
-                        self.dirty.add(path, look, now, AGAIN, PATIENCE);
-                    }
-                }
+                suspects = replica.suspects() => self.take_suspects(suspects),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 () = sleep_until(self.started + writers_due.unwrap_or_default()), if writers_due.is_some() => {
                     let now = self.clock();
@@ -265,7 +266,7 @@ impl Following {
                 }
                 () = sleep_until(self.rescan_at), if self.coverage != Coverage::Whole => match &self.coverage {
                     Coverage::Whole => {}
-                    Coverage::Partly(why, _) | Coverage::Blind(why) => self.dirty.everything(why),
+                    Coverage::Partly { why, .. } | Coverage::Blind(why) => self.dirty.everything(why),
                 },
             }
             match asked {
@@ -333,7 +334,7 @@ impl Following {
         }
         match &coverage {
             Coverage::Whole => {}
-            Coverage::Partly(_, every) => self.rescan_at = Instant::now() + *every,
+            Coverage::Partly { every, .. } => self.rescan_at = Instant::now() + *every,
             Coverage::Blind(why) => {
                 self.rescan_at = Instant::now() + RESCAN;
                 // Whoever opened capture knows what it could do at first.
@@ -346,11 +347,21 @@ impl Following {
         Ok(())
     }
 
+    /// Marks what a commit says may not be what the archive says.
+    fn take_suspects(&mut self, suspects: BTreeMap<RelPath, bool>) {
+        let now = self.clock();
+        for (path, recursive) in suspects {
+            let look = Look { recursive, written: !recursive, ..Look::default() };
+            self.dirty.add(path, look, now, AGAIN, PATIENCE);
+        }
+    }
+
     fn tell(&self, what: Followed) -> Result<(), FollowError> {
         self.tell.send(what).map_err(|_| FollowError::Done)
     }
 
-    /// Looks at everything, for this reason, or else at these paths. Returns what changed while it was looked at.
+    /// Looks at everything, if there is a reason, and then at these paths, of which more is known than that they may have
+    /// changed. Returns what changed while it was looked at.
     async fn look(
         &mut self,
         everything: Option<String>,
@@ -358,13 +369,17 @@ impl Following {
     ) -> Result<Vec<RelPath>, FollowError> {
         if let Some(why) = everything {
             let begun = Instant::now();
-            let report = scan(&self.replica, |replica| replica.scan_all()).await?;
+            let mut report = scan(&self.replica, |replica| replica.scan_all_after_hints()).await?;
+            if !paths.is_empty() {
+                let more = scan(&self.replica, move |replica| replica.scan_dirty(&paths)).await?;
+                report.add(more);
+            }
             let took = begun.elapsed();
             self.rested = self.clock() + took * BREATHER;
             self.rescan_at = Instant::now()
                 + match &self.coverage {
                     Coverage::Whole | Coverage::Blind(_) => RESCAN,
-                    Coverage::Partly(_, every) => (*every).max(took * RARELY),
+                    Coverage::Partly { every, .. } => (*every).max(took * RARELY),
                 };
             self.facts.rescans.fetch_add(1, Ordering::Relaxed);
             self.facts.looked_at_everything(&report);
@@ -389,11 +404,13 @@ impl Following {
 
     /// Looks at everything that waits, however short it has rested.
     async fn settle(&mut self) -> Result<Settled, FollowError> {
-        if let Coverage::Blind(why) = &self.coverage {
-            self.dirty.everything(why);
+        match &self.coverage {
+            Coverage::Whole | Coverage::Partly { anything: false, .. } => {}
+            Coverage::Partly { why, .. } | Coverage::Blind(why) => self.dirty.everything(why),
         }
         let mut restless = Vec::new();
         for attempt in 0..=SETTLING {
+            self.take_suspects(self.replica.take_suspects());
             let everything = self.dirty.take_everything(Duration::MAX);
             let waiting = self.dirty.take_due(Duration::MAX);
             restless = self.look(everything, waiting).await?;

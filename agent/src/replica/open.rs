@@ -315,11 +315,15 @@ impl Replica {
         self.suspected.notify_one();
     }
 
+    /// Takes the suspects that there are; true: with all that is below.
+    pub fn take_suspects(&self) -> BTreeMap<RelPath, bool> {
+        std::mem::take(&mut *self.suspects.lock().expect("no thread panics with this locked"))
+    }
+
     /// Waits for suspects, and takes them; true: with all that is below.
     pub async fn suspects(&self) -> BTreeMap<RelPath, bool> {
         loop {
-            let taken =
-                std::mem::take(&mut *self.suspects.lock().expect("no thread panics with this locked"));
+            let taken = self.take_suspects();
             if !taken.is_empty() {
                 return taken;
             }

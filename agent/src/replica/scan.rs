@@ -21,7 +21,7 @@ use crate::core::entry::{Content, Kind, Record, Stamp};
 use crate::core::extended::ShownExtended;
 use crate::core::guard::{self, Guard, Spate};
 use crate::core::path::{Name, RelPath};
-use crate::fs::{Dir, FileKind, Meta, WriterCheck, extended, now, read_from};
+use crate::fs::{Dir, FileKind, FileSystem, Meta, WriterCheck, extended, now, read_from};
 use crate::options::{FastCheck, SymbolicLinks};
 use rayon::{Scope, ThreadPool};
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,6 +113,19 @@ pub struct ScanReport {
 }
 
 impl ScanReport {
+    /// Adds what a further look did.
+    pub fn add(&mut self, more: ScanReport) {
+        self.looked += more.looked;
+        self.changed += more.changed;
+        self.hashed += more.hashed;
+        self.problems.extend(more.problems);
+        self.problems.sort_by(|a, b| a.path.cmp(&b.path));
+        self.problems.dedup();
+        self.again.extend(more.again);
+        self.grows.extend(more.grows);
+        self.renamed.extend(more.renamed);
+    }
+
     fn take(&mut self, written: Written) {
         self.changed += written.changed;
         self.again.extend(written.again);
@@ -146,6 +159,8 @@ struct Walk<'a> {
     racy: Duration,
     /// What a killed owner left in the tree is dealt with on the way.
     recovering: bool,
+    /// Each look waits for the changes that are under way.
+    waits: bool,
     /// How many directories are open for a thread that will list them.
     held: AtomicUsize,
     /// Directories that are taken for new ones, wherever the archive has them.
@@ -161,6 +176,8 @@ struct Extent {
     whole: bool,
     /// What a killed owner left in the tree is dealt with on the way.
     recovering: bool,
+    /// Hints were lost that may have come before their change.
+    waits: bool,
 }
 
 /// What a scan of hints has dealt with.
@@ -178,6 +195,19 @@ impl Replica {
     /// # Errors
     /// When the root cannot be read, a guard halts, or the archive fails. Nothing is deleted from the archive then.
     pub fn scan_all(&self) -> Result<ScanReport, ScanError> {
+        self.scan_whole(false)
+    }
+
+    /// As [`Replica::scan_all`], in place of hints: some may have come before their change, and each look waits for those
+    /// that are under way.
+    ///
+    /// # Errors
+    /// As for [`Replica::scan_all`].
+    pub fn scan_all_after_hints(&self) -> Result<ScanReport, ScanError> {
+        self.scan_whole(true)
+    }
+
+    fn scan_whole(&self, waits: bool) -> Result<ScanReport, ScanError> {
         self.look_for_mountpoints()?;
         self.look_for_root()?;
         self.look_for_former_root()?;
@@ -185,7 +215,7 @@ impl Replica {
         let watch = self.busy.watch();
         let before = self.archive.read()?;
         let recovering = self.recovering.load(Ordering::Relaxed);
-        let (extent, none) = (Extent { whole: true, recovering }, BTreeSet::new());
+        let (extent, none) = (Extent { whole: true, recovering, waits }, BTreeSet::new());
         let mut report =
             self.run(|walk, scope| walk.directory(scope, listing_root, RelPath::root()), extent, &none)?;
         self.look_into_renamed(&mut report, recovering)?;
@@ -246,7 +276,7 @@ impl Replica {
     /// As for [`Replica::scan_all`].
     pub fn scan_dirty(&self, dirty: &BTreeMap<RelPath, Look>) -> Result<ScanReport, ScanError> {
         let watch = self.busy.watch();
-        let extent = Extent { whole: false, recovering: false };
+        let extent = Extent { whole: false, recovering: false, waits: false };
         let mut report = self.run_hinted(dirty, extent, &BTreeSet::new())?;
         self.look_into_renamed(&mut report, false)?;
         report.again.extend(watch.end().into_iter().filter(|held| {
@@ -270,10 +300,13 @@ impl Replica {
                 let mut hinted = Hinted::default();
                 for (path, look) in dirty {
                     // In the order of a walk whatever lies below a recursive one follows it.
-                    if covered.is_some_and(|c| path.starts_with(c)) {
+                    let more_is_known = look.written || look.attributes;
+                    if !more_is_known && covered.is_some_and(|c| path.starts_with(c)) {
                         continue;
                     }
-                    if walk.hinted(scope, path, *look, &mut hinted) {
+                    if walk.hinted(scope, path, *look, &mut hinted)
+                        && !covered.is_some_and(|c| path.starts_with(c))
+                    {
                         covered = Some(path);
                     }
                 }
@@ -293,7 +326,7 @@ impl Replica {
             let dirty = found.iter().map(|path| (path.clone(), look)).collect();
             // Each is taken for renamed once: what it is, is known after that.
             new.extend(found);
-            let more = self.run_hinted(&dirty, Extent { whole: false, recovering }, &new)?;
+            let more = self.run_hinted(&dirty, Extent { whole: false, recovering, waits: false }, &new)?;
             report.looked += more.looked;
             report.changed += more.changed;
             report.hashed += more.hashed;
@@ -367,6 +400,7 @@ impl Replica {
             hashed: AtomicU64::new(0),
             racy: self.capabilities.racy_window(),
             recovering: extent.recovering,
+            waits: extent.waits,
             held: AtomicUsize::new(0),
             new,
             mounts: Mutex::default(),
@@ -707,6 +741,11 @@ impl<'a> Walk<'a> {
     ) {
         self.looked.fetch_add(1, Ordering::Relaxed);
         self.replica.tally.look();
+        let asks_others =
+            matches!(self.replica.capabilities.file_system, FileSystem::Network(_) | FileSystem::Fuse);
+        if (self.waits || look.attributes) && !asks_others {
+            dir.wait_for_attributes(name);
+        }
         let meta = match dir.stat(name) {
             Ok(Some(meta)) => meta,
             Ok(None) => {
@@ -1041,9 +1080,6 @@ impl<'a> Walk<'a> {
         if hinted.waited.insert(parent.clone()) {
             // Most programs stand before the operation, which may then wait, for a processor or the journal.
             dir.wait_for_changes();
-        }
-        if look.attributes {
-            dir.wait_for_attributes(&name);
         }
         if !parent.is_root() {
             let Some(above) = self.known(self.snapshot.get(&parent)) else { return false };
