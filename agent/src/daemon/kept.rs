@@ -426,7 +426,9 @@ impl Keeper {
                         self.kept.scans.fetch_add(1, Ordering::Relaxed);
                         self.kept.facts.looked_at_everything(&report);
                         // One that has ended says why itself.
-                        looked.take().map(|looked| looked.send(report));
+                        if let Some(looked) = looked.take() {
+                            let _ = looked.send(report);
+                        }
                         self.kept.set(Stage::Following(replica.clone()));
                     }
                     Ok(Err(error)) => break Turn::Lapsed(error.into()),

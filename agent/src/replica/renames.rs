@@ -218,43 +218,44 @@ impl Replica {
         let stands = w.next_sequences(count);
         let gone = w.next_sequences(count);
         let mut n = 0;
-        let mut last: Option<RelPath> = None;
         let mut some: Vec<(RelPath, Record)> =
             w.get(&renamed.from)?.map(|record| (renamed.from.clone(), record)).into_iter().collect();
-        while !some.is_empty() {
-            for (path, record) in some {
-                last = Some(path.clone());
-                if !record.entry.content.is_live() {
-                    continue;
-                }
-                let to = renamed.moved(&path).ok_or(ArchiveError::Damaged("a subtree changed"))?;
+        while let Some((path, _)) = some.last() {
+            let last = path.clone();
+            some.retain(|(_, record)| record.entry.content.is_live());
+            let number = |first: Sequence, at: usize| Sequence(first.0 + n + at as u64);
+            let put = |entry: Entry, shown, sequence| Record {
+                entry,
+                shown,
+                sequence,
+                from: peer,
+                computed: false,
+                remainder: false,
+            };
+            // First all that stand, then all that are gone: each kind lies together in the archive.
+            for (at, (path, record)) in some.iter().enumerate() {
+                let to = renamed.moved(path).ok_or(ArchiveError::Damaged("a subtree changed"))?;
                 if let Content::File { digest, .. } = &record.entry.content {
-                    self.note_gone(digest, &path);
+                    self.note_gone(digest, path);
                 }
-                let number = |first: Sequence| Sequence(first.0 + n);
                 let mut shown = record.shown.clone();
-                if n == 0
+                if *path == renamed.from
                     && let Some(stamp) = shown.as_mut().and_then(|shown| shown.stamp.as_mut())
                 {
                     *stamp = Stamp { mtime: stamp.mtime, ..dir_stamp(top) };
                 }
-                let put = |entry: Entry, shown, sequence| Record {
-                    entry,
-                    shown,
-                    sequence,
-                    from: peer,
-                    computed: false,
-                    remainder: false,
-                };
                 let there = over.at(w, &to)?;
-                let stands_now = renamed.stands(n, &record.entry, there.as_ref().map(|there| &there.entry));
-                w.put_over(&to, &put(stands_now, shown, number(stands)), there.as_ref())?;
-                let tombstone = renamed.tombstone(n, &record.entry);
-                w.put_over(&path, &put(tombstone, None, number(gone)), Some(&record))?;
-                n += 1;
+                let below = there.as_ref().map(|there| &there.entry);
+                let stands_now = renamed.stands(n + at as u64, &record.entry, below);
+                w.put_over(&to, &put(stands_now, shown, number(stands, at)), there.as_ref())?;
             }
-            some =
-                w.some_below(&renamed.from, last.as_ref().filter(|last| **last != renamed.from), AT_ONCE)?;
+            for (at, (path, record)) in some.iter().enumerate() {
+                let tombstone = renamed.tombstone(n + at as u64, &record.entry);
+                w.put_over(path, &put(tombstone, None, number(gone, at)), Some(record))?;
+            }
+            n += some.len() as u64;
+            let after = Some(&last).filter(|last| **last != renamed.from);
+            some = w.some_below(&renamed.from, after, AT_ONCE)?;
         }
         if n != count {
             return Err(ArchiveError::Damaged("a subtree is not what was counted"));
