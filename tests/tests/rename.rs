@@ -45,7 +45,7 @@ over_both_links! {
         many(&pair.first, "m");
         pair.in_step();
         pair.first.rename("m", "z");
-        let pass = renames(&pair, "m", "z");
+        let pass = renames(pair, "m", "z");
         assert_eq!(pass.events("item").len(), 1, "{pass}");
         assert!(bytes(&pass) < 4000, "{} bytes", bytes(&pass));
         // Back again, and from the other side.
@@ -82,7 +82,7 @@ over_both_links! {
         pair.in_step();
         pair.first.rename("m", "z").file("z/03/10x", "new").remove("z/04/4").append("z/05/12", "edited");
         pair.first.chmod("z/06/13", 0o600).dir("z/new").file("z/new/f", "f").file("m", "a file has the old name");
-        let pass = renames(&pair, "m", "z");
+        let pass = renames(pair, "m", "z");
         assert!(pass.events("item").len() < 12, "{pass}");
         pair.second.append("z/05/12", "edited there");
         pair.sync().run().code(0);
@@ -95,7 +95,7 @@ over_both_links! {
         pair.in_step();
         pair.first.dir("new/place").rename("a", "new/place/a").rename("b", "a").rename("a/empty", "e");
         pair.first.rename("a/02", "new/place/a/02b");
-        let pass = renames(&pair, "a", "new/place/a");
+        let pass = renames(pair, "a", "new/place/a");
         assert!(bytes(&pass) < 6000, "{} bytes", bytes(&pass));
         assert!(pass.events("item").len() < 9, "{pass}");
     }
@@ -141,7 +141,7 @@ over_both_links! {
         pair.in_step();
         for (from, to) in [("m", "z"), ("z", "m"), ("m", "z")] {
             pair.first.rename(from, to);
-            renames(&pair, from, to);
+            renames(pair, from, to);
         }
         pair.second.remove("z/03/10");
         pair.sync().run().code(0);
