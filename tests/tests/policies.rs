@@ -40,7 +40,10 @@ fn hosts_that_name_each_other_with_other_options_are_not_linked_and_both_say_why
     }
     assert_eq!(hosts.live(), [0, 0]);
     assert_eq!((first.text("f"), second.text("f")), ("mine".to_owned(), "yours, longer".to_owned()));
-    ask(&hosts.pair, &["flush", "--timeout", "1"]).code(3).tells("configured otherwise");
+    wait_for("flush to say why", || {
+        let flush = ask(&hosts.pair, &["flush", "--timeout", "1"]);
+        flush.code(3).stdout.contains("configured otherwise").then_some(())
+    });
     // One of them is mended, and each has one link.
     far.reload(&hosts.naming_each_other("", "prefer = 'newer'\ntimes = true\nignore = ['Name *.tmp']\n")[1]);
     far.says("read again").carries(first, second);
