@@ -95,8 +95,7 @@ impl Mesh {
     fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         let links: Vec<Vec<Value>> = (0..3).map(|host| self.network.hosts()[host].status("link")).collect();
-        for host in 0..3 {
-            let here = &self.network.hosts()[host];
+        for (host, here) in self.network.hosts().iter().enumerate() {
             if !self.runs[host] {
                 if !links[host].is_empty() {
                     wrong.push(format!("{} answers without a daemon", here.name));
@@ -108,7 +107,7 @@ impl Mesh {
             if replica["state"] != "following" || replica["entries"] != entries || replica["waiting"] != 0 {
                 wrong.push(format!("{}: {entries} entries: {replica}", here.name));
             }
-            for other in 0..3 {
+            for (other, name) in NAMES.into_iter().enumerate() {
                 let of: Vec<&Value> = links[host]
                     .iter()
                     .filter(|link| self.network.meant(host, link["peer"].as_str().unwrap()) == Some(other))
@@ -135,9 +134,9 @@ impl Mesh {
                     &[&[">broken"], &[">connecting"]]
                 };
                 if !right.contains(&&*states) {
-                    wrong.push(format!("{} -> {}: {states:?}", here.name, NAMES[other]));
+                    wrong.push(format!("{} -> {}: {states:?}", here.name, name));
                 } else if states == [">broken"] && of[0]["why"].as_str().unwrap_or_default().is_empty() {
-                    wrong.push(format!("{} -> {}: broken without a reason", here.name, NAMES[other]));
+                    wrong.push(format!("{} -> {}: broken without a reason", here.name, name));
                 }
             }
             // What carries a link that was answered is one process.

@@ -144,6 +144,9 @@ mod tests {
     use crate::options::{Options, Origin, RootsWanted, Setting};
     use crate::wire::Whereabouts;
 
+    /// What a block says: names and values.
+    type Said = &'static [(&'static str, &'static str)];
+
     /// Returns a link between the two roots, as the block of one that has `root` says.
     fn link(root: &str, peer: &str, options: &[(&str, &str)]) -> Link {
         let roots = [("root", root), ("root", peer)];
@@ -180,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_both_say_is_the_same_from_either_end() {
-        let same: [(&[(&str, &str)], &[(&str, &str)]); 6] = [
+        let same: [(Said, Said); 6] = [
             (&[], &[]),
             (&[("force", "/a")], &[("force", "ssh://a//a")]),
             (&[("prefer", "ssh://b//b")], &[("prefer", "/b")]),
@@ -199,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_is_otherwise_is_named_with_both_ways() {
-        let other: [(&[(&str, &str)], &[(&str, &str)], &str); 8] = [
+        let other: [(Said, Said, &str); 8] = [
             // The same words, and not the same meaning: each end its own root.
             (&[("force", "/a")], &[("force", "/b")], "force is A:/a at A:/a, and B:/b at B:/b"),
             (&[("prefer", "/a")], &[], "prefer is A:/a at A:/a, and not set at B:/b"),
