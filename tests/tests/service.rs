@@ -8,6 +8,7 @@ use std::{
         net::{UnixDatagram, UnixStream},
     },
     path::Path,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -154,4 +155,36 @@ fn a_foreign_user_has_no_say_even_where_the_socket_is_open_to_all() {
     pair.first.file("f", "2");
     daemon.carries(&pair.first, &pair.second);
     daemon.stop().code(0);
+}
+
+/// What an administrator would look at first. Skipped where there is no systemd.
+#[test]
+fn the_units_are_understood_and_locked_down() {
+    let Ok(version) = Command::new("systemd-analyze").arg("--version").output() else {
+        eprintln!("skipped: there is no systemd-analyze");
+        return;
+    };
+    let text = String::from_utf8_lossy(&version.stdout).into_owned();
+    let number = text.split_whitespace().nth(1).and_then(|word| word.parse::<u32>().ok());
+    let units = ["vfsync.service", "vfsync-cron.service", "vfsync-cron.timer"];
+    let folder = tempfile::tempdir().unwrap();
+    for unit in units {
+        let text = std::fs::read_to_string(xtask::place::workspace().join("contrib").join(unit)).unwrap();
+        // Only what is there can be started.
+        let text = text.replace("/usr/local/bin/vfsync", "/bin/true");
+        std::fs::write(folder.path().join(unit), text).unwrap();
+    }
+    let paths = units.map(|unit| folder.path().join(unit));
+    let out = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&paths).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("vfsync")).collect();
+    assert!(out.status.success() && ours.is_empty(), "{said}");
+    // Offline since version 250.
+    if number.is_some_and(|number| number >= 250) {
+        let mut security = Command::new("systemd-analyze");
+        // In tenths. Root that may change anybody's files and load programs into the kernel is what the service is for.
+        security.args(["security", "--offline=true", "--threshold=60"]).arg(&paths[0]);
+        let out = security.output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+    }
 }

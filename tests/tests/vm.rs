@@ -3,6 +3,9 @@
 //!
 //! `VFSYNC_KERNELS` names the kernels (`5.10,6.1`), as `cargo xtask test` does; without it Debian 12's is taken.
 
+#[path = "vm/systemd.rs"]
+mod systemd;
+
 use std::{env, path::PathBuf, time::Duration};
 
 use xtask::{

@@ -1,10 +1,9 @@
 //! The units of the Debian package under systemd itself, in a guest whose first process it is: started, watched, reloaded,
 //! killed, stopped; and the timer.
 
-use std::{env, path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use xtask::{
-    build,
     dist::{self, Packing},
     kernel::Kernel,
     vm::{Disk, Vm},
@@ -101,13 +100,6 @@ systemctl stop vfsync-cron.timer
 echo all steps done
 "#;
 
-/// Returns the static vfsync, as guests have no libraries for another one.
-fn vfsync() -> PathBuf {
-    let path = env::var_os("VFSYNC_BIN").map_or_else(build::binary, PathBuf::from);
-    assert!(path.is_file(), "{} is missing: run `cargo xtask build`", path.display());
-    path
-}
-
 /// Returns what a package installs: where it is unpacked, and where it goes.
 fn contents(unpacked: &std::path::Path) -> Vec<(PathBuf, String)> {
     let mut folders = vec![unpacked.to_owned()];
@@ -129,7 +121,7 @@ fn contents(unpacked: &std::path::Path) -> Vec<(PathBuf, String)> {
 #[test]
 fn the_units_do_their_work_under_systemd() {
     let folder = tempfile::tempdir().unwrap();
-    let package = dist::deb(&vfsync(), folder.path(), Packing::Fast).unwrap();
+    let package = dist::deb(&super::vfsync(), folder.path(), Packing::Fast).unwrap();
     let unpacked = folder.path().join("unpacked");
     let unpack = Command::new("dpkg-deb").arg("-x").args([&package, &unpacked]).status();
     assert!(unpack.expect("dpkg-deb can be started").success());
@@ -144,36 +136,4 @@ fn the_units_do_their_work_under_systemd() {
     println!("{}", finished.output);
     assert_eq!(finished.code, 0, "its console:\n{}", finished.console);
     assert!(finished.output.contains("all steps done"));
-}
-
-/// What an administrator would look at first. Skipped where there is no systemd.
-#[test]
-fn the_units_are_understood_and_locked_down() {
-    let Ok(version) = Command::new("systemd-analyze").arg("--version").output() else {
-        eprintln!("skipped: there is no systemd-analyze");
-        return;
-    };
-    let text = String::from_utf8_lossy(&version.stdout).into_owned();
-    let number = text.split_whitespace().nth(1).and_then(|word| word.parse::<u32>().ok());
-    let units = ["vfsync.service", "vfsync-cron.service", "vfsync-cron.timer"];
-    let folder = tempfile::tempdir().unwrap();
-    for unit in units {
-        let text = std::fs::read_to_string(xtask::place::workspace().join("contrib").join(unit)).unwrap();
-        // Only what is there can be started.
-        let text = text.replace("/usr/local/bin/vfsync", "/bin/true");
-        std::fs::write(folder.path().join(unit), text).unwrap();
-    }
-    let paths = units.map(|unit| folder.path().join(unit));
-    let out = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&paths).output().unwrap();
-    let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    let ours: Vec<&str> = said.lines().filter(|line| line.contains("vfsync")).collect();
-    assert!(out.status.success() && ours.is_empty(), "{said}");
-    // Offline since version 250.
-    if number.is_some_and(|number| number >= 250) {
-        let mut security = Command::new("systemd-analyze");
-        // In tenths. Root that may change anybody's files and load programs into the kernel is what the service is for.
-        security.args(["security", "--offline=true", "--threshold=60"]).arg(&paths[0]);
-        let out = security.output().unwrap();
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
-    }
 }
