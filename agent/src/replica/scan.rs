@@ -461,10 +461,11 @@ impl Replica {
         if let Some(error) = failure {
             return Err(error.into());
         }
+        // What comes behind makes it durable along with itself, if anything comes.
+        let mut owed = false;
         if !batch.is_empty() || into.changed > 0 {
-            let durable =
-                if deletions.is_empty() && gone_below.is_empty() { Durable::Yes } else { Durable::Later };
-            self.store(&batch, durable, into)?;
+            owed = !deletions.is_empty() || !gone_below.is_empty();
+            self.store(&batch, if owed { Durable::Later } else { Durable::Yes }, into)?;
         }
         if !renamed.is_empty() {
             let (taken, left) = self.take_renames(renamed, snapshot.head()?)?;
@@ -486,6 +487,8 @@ impl Replica {
         }
         if !deletions.is_empty() {
             self.store_deletions(&deletions, into, whole)?;
+        } else if owed {
+            self.store(&[], Durable::Yes, into)?;
         }
         into.problems.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(())

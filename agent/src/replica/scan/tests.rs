@@ -477,3 +477,17 @@ fn a_rename_that_a_commit_has_something_below_waits_for_it() {
     assert!(world.replica.scan_all().unwrap().again.is_empty());
     assert!(!world.has("m/a") && world.has("z/a") && world.has("z/b"));
 }
+
+/// A name that came and went before anybody looked, beside a change: the change was written, and nobody was told of it.
+#[test]
+fn what_changed_beside_a_name_that_nobody_knew_is_announced() {
+    let world = world();
+    world.file("h", "3");
+    world.replica.scan_all().unwrap();
+    fs::write(world.tree.join("aside"), "replaced").unwrap();
+    fs::rename(world.tree.join("aside"), world.tree.join("h")).unwrap();
+    let hints = [hint("aside", true), hint("h", true)].into_iter().flatten().collect();
+    assert_eq!(world.replica.scan_dirty(&hints).unwrap().changed, 1);
+    let head = world.replica.archive.read().unwrap().head().unwrap();
+    assert_eq!(*world.replica.head.borrow(), head);
+}
