@@ -3,6 +3,7 @@
 use super::*;
 use crate::core::entry::{Attributes, Content, Timestamp};
 use crate::core::filter::Filter as Patterns;
+use crate::core::renamed::Renamed;
 use crate::environment::Environment;
 use crate::link::session::Session;
 use crate::options::{LinkOptions, Options, Origin, ReplicaOptions, RootsWanted, Setting};
@@ -74,6 +75,29 @@ impl World {
     async fn says(&mut self, message: Message) {
         // It may have been cut off already.
         let _ = self.to.send(encode_message(&message)).await;
+    }
+
+    /// Waits for a message that is looked for, and returns what it holds.
+    async fn hears<T>(&mut self, mut is_it: impl FnMut(Message) -> Option<T>) -> T {
+        let limit = std::time::Duration::from_secs(60);
+        let hear = async {
+            loop {
+                let frame = decode(self.from.next().await.unwrap().unwrap().freeze()).unwrap();
+                if let Frame::Message(message) = frame
+                    && let Some(found) = is_it(message)
+                {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(limit, hear).await.expect("it is said")
+    }
+
+    /// Returns what the archive has as waited for, and whether with all below it.
+    fn awaited(&self) -> Vec<(RelPath, bool)> {
+        let snapshot = self.replica.archive.read().unwrap();
+        let open = snapshot.open(THEM).unwrap();
+        open.map(|row| row.unwrap()).map(|(path, open)| (path, open.recursive)).collect()
     }
 
     /// Waits until the session ends, and returns why.
@@ -154,4 +178,66 @@ async fn a_far_end_that_says_where_it_stands_without_end_is_cut_off() {
     }
     let (why, _tree, _home) = world.ends().await;
     assert!(matches!(why, LinkError::Protocol(_)), "{why}");
+}
+
+/// A subtree that is waited for comes in many chunks, its directory first. If the link breaks after the first of them, the
+/// note that it is waited for is all that brings the rest: the position is above it already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subtree_is_waited_for_until_all_of_it_has_come() {
+    let path = |path: String| RelPath::new(path.as_bytes()).unwrap();
+    let mut world = world().await;
+    world.session.start(Start::Pass).await.unwrap();
+    let (from, to) = (path("a".to_owned()), path("b".to_owned()));
+    let (first, gone) = (Sequence(10_000), Sequence(20_000));
+    let renamed =
+        Renamed { from: from.clone(), to: to.clone(), by: THEM, first, gone, count: 5001, digest: [0; 32] };
+    world.says(Message::Renamed(Box::new(renamed))).await;
+    world.says(Message::Batch(Batch { through: Sequence(30_000) })).await;
+    let asked = world.hears(|message| match message {
+        Message::Again(paths) => Some(paths),
+        _ => None,
+    });
+    assert_eq!(asked.await, [(to.clone(), true), (from.clone(), true)]);
+    world.hears(|message| matches!(message, Message::Done(_)).then_some(())).await;
+    assert_eq!(world.awaited(), [(from.clone(), true), (to.clone(), true)]);
+    let dir = |at: RelPath, n: u64| {
+        let attributes = Attributes { mode: 0o755, uid: 0, gid: 0 };
+        let entry = Entry::new(Content::Dir, attributes, Timestamp::default(), THEM, Sequence(10_000 + n));
+        Offer { path: at, entry, owners: Owners::default(), content: None, like: None, again: true }
+    };
+    let mut offers: Vec<Offer> = vec![dir(to.clone(), 0)];
+    offers.extend((1..=5000).map(|n| dir(path(format!("b/{n:04}")), n)));
+    for some in offers.chunks(1000) {
+        world.says(Message::Offers(some.to_vec())).await;
+    }
+    let mut answered = 0;
+    while answered < 4096 {
+        let verdicts = world.hears(|message| match message {
+            Message::Verdicts(verdicts) => Some(verdicts.len()),
+            _ => None,
+        });
+        answered += verdicts.await;
+    }
+    assert!(world.tree.join("b/0001").is_dir(), "its directory has come");
+    assert_eq!(world.awaited(), [(from.clone(), true), (to, true)], "and the rest of it has not");
+    world.says(Message::Batch(Batch { through: Sequence(30_000) })).await;
+    world.hears(|message| matches!(message, Message::Done(_)).then_some(())).await;
+    assert!(world.tree.join("b/5000").is_dir());
+    assert_eq!(world.awaited(), [(from, true)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rename_notes_nothing_in_a_plan() {
+    let mut world = world().await;
+    world.session.start(Start::Plan).await.unwrap();
+    let (from, to) = (RelPath::new(b"a").unwrap(), RelPath::new(b"b").unwrap());
+    let (first, gone) = (Sequence(10), Sequence(20));
+    let renamed = Renamed { from, to, by: THEM, first, gone, count: 5, digest: [0; 32] };
+    world.says(Message::Renamed(Box::new(renamed))).await;
+    let verdicts = world.hears(|message| match message {
+        Message::Verdicts(verdicts) => Some(verdicts),
+        _ => None,
+    });
+    assert_eq!(verdicts.await, [(OfferNumber(0), Verdict::Waits)]);
+    assert_eq!(world.awaited(), []);
 }

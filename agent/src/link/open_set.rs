@@ -18,14 +18,16 @@ impl OpenSet {
         Ok(OpenSet { paths: snapshot.open(peer)?.collect::<Result<_, _>>()? })
     }
 
-    /// Notes a path as open, here and in the archive.
+    /// Notes a path as open, here and in the archive. What is waited for with all below it stays so, whatever is found out
+    /// about the path itself.
     pub fn insert(
         &mut self,
         w: &mut Writer<'_>,
         peer: ReplicaId,
         path: &RelPath,
-        open: Open,
+        mut open: Open,
     ) -> Result<(), ArchiveError> {
+        open.recursive |= self.awaits_all(path);
         if self.paths.get(path) != Some(&open) {
             w.set_open(peer, path, &open)?;
             self.paths.insert(path.clone(), open);
@@ -49,6 +51,17 @@ impl OpenSet {
     /// Returns what is open at the path itself.
     pub fn get(&self, path: &RelPath) -> Option<&Open> {
         self.paths.get(path)
+    }
+
+    /// Returns whether a path is waited for with all below it: that it came by itself settles nothing of that.
+    pub fn awaits_all(&self, path: &RelPath) -> bool {
+        let waits = |open: &Open| matches!(open.reason, OpenReason::Pending | OpenReason::Failed(_));
+        self.paths.get(path).is_some_and(|open| open.recursive && waits(open))
+    }
+
+    /// Returns how many there are.
+    pub fn count(&self) -> usize {
+        self.paths.len()
     }
 
     /// Returns all of them, in the order of the paths.

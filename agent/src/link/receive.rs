@@ -14,7 +14,7 @@ use crate::core::path::RelPath;
 use crate::core::reconcile::Side;
 use crate::core::renamed::Renamed;
 use crate::core::version::Sequence;
-use crate::replica::apply::{Applied, Applier, IN_MOTION, Incoming, Transfer};
+use crate::replica::apply::{Applied, Applier, Awaited, IN_MOTION, Incoming, Transfer};
 use crate::replica::scan::{Look, ScanError};
 use crate::wire::{Action, Message, Offer, OfferNumber, Verdict, Want};
 use bytes::Bytes;
@@ -113,6 +113,8 @@ pub(super) struct Receiver {
     resolutions: Vec<RelPath>,
     /// How often the peer was asked for the resolution of a conflict.
     asked: HashMap<RelPath, u32>,
+    /// More is waited for than can be noted: what has come stands, and no position says that it was all.
+    asks_in_vain: bool,
     given_offers: Arc<AtomicU64>,
     given_data: Arc<AtomicU64>,
 }
@@ -156,6 +158,7 @@ impl Receiver {
             open_transfers: 0,
             resolutions: Vec::new(),
             asked: HashMap::new(),
+            asks_in_vain: false,
             given_offers,
             given_data,
         }
@@ -199,6 +202,7 @@ impl Receiver {
     fn deal(&mut self, task: Task) -> Result<(), ReceiveError> {
         match task {
             Task::Offers(offers) => {
+                self.applier.subtrees.begin();
                 self.shared.idle.activity.fetch_add(1, Ordering::SeqCst);
                 let (id, known) = (self.shared.replica.id(), self.shared.replica.archive.durable());
                 for offer in offers {
@@ -281,8 +285,14 @@ impl Receiver {
         // What came before it comes before it.
         self.flush()?;
         while !self.queue.is_empty() && self.chunk(CHUNK, false, None)? {}
+        self.applier.subtrees.begin();
         let shared = self.shared.clone();
-        let done = match self.queue.is_empty() && !shared.is_plan() {
+        if shared.is_plan() {
+            // Nothing is renamed in a plan, nor is anything noted.
+            shared.send(&Message::Verdicts(vec![(number, Verdict::Waits)]))?;
+            return Ok(());
+        }
+        let done = match self.queue.is_empty() {
             true => self.applier.rename(&shared.open, renamed)?,
             false => Err("what comes before it is not done".to_owned()),
         };
@@ -293,10 +303,15 @@ impl Receiver {
             }
             Err(why) => {
                 tracing::debug!(path = %renamed.to, from = %renamed.from, why, "not renamed as a whole");
-                self.applier.await_each(&shared.open, renamed)?;
-                shared
-                    .send(&Message::Again(vec![(renamed.to.clone(), true), (renamed.from.clone(), true)]))?;
-                Verdict::Waits
+                let Awaited { again, all_noted } = self.applier.await_each(&shared.open, renamed)?;
+                self.asks_in_vain |= !all_noted;
+                match again.is_empty() {
+                    true => Verdict::Have,
+                    false => {
+                        shared.send(&Message::Again(again))?;
+                        Verdict::Waits
+                    }
+                }
             }
         };
         shared.send(&Message::Verdicts(vec![(number, verdict)]))?;
@@ -385,7 +400,11 @@ impl Receiver {
         }
         // A pass over some paths says nothing of the others: it leaves no position.
         let whole = self.shared.paths.is_empty();
-        self.chunk(complete, true, Some(through).filter(|_| whole))?;
+        self.chunk(complete, true, Some(through).filter(|_| whole && !self.asks_in_vain))?;
+        if !self.shared.is_plan() {
+            let shared = self.shared.clone();
+            self.applier.end_batch(&shared.open, !self.queue.is_empty())?;
+        }
         self.resolve()?;
         self.resolutions.clear();
         if !self.shared.is_plan() {

@@ -17,7 +17,7 @@ use crate::link::streams::{Allowance, Counters, Frames};
 use crate::link::{Again, Event, Idle, Shared};
 use crate::options::LinkOptions;
 use crate::replica::Replica;
-use crate::replica::apply::Applier;
+use crate::replica::apply::{Applier, Subtrees};
 use crate::wire::Message;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -113,6 +113,7 @@ pub(super) fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<
         numeric_ids: link.attributes.numeric_ids,
         copy_local: link.copy_local,
         scope,
+        subtrees: Subtrees::default(),
     };
     let allowance = Allowance::default();
     let (signer, to_sign) = mpsc::unbounded_channel();

@@ -27,6 +27,8 @@ pub struct Incoming {
     /// Its number.
     pub number: OfferNumber,
     pub(super) offer: Offer,
+    /// It was asked for, as it came: [`Offer::again`] is also set on the way.
+    pub(super) asked: bool,
     /// Its content, prepared on the disk.
     pub(super) staged: Option<Staged>,
     /// The paths to be looked at again, because the disk was not what the archive says.
@@ -45,10 +47,11 @@ impl Incoming {
     /// Makes it of an offer that has just come.
     pub fn new(number: OfferNumber, offer: Offer) -> Incoming {
         let cost = offer.cost();
-        let (suspects, staged) = (Vec::new(), None);
+        let (suspects, staged, asked) = (Vec::new(), None, offer.again);
         Incoming {
             number,
             offer,
+            asked,
             staged,
             suspects,
             why: None,

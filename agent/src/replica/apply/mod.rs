@@ -17,10 +17,13 @@ mod moved;
 mod removal;
 mod rename;
 mod steps;
+mod subtrees;
 
 pub(super) use incoming::SMALLEST_DELTA;
 pub use incoming::{Applied, IN_MOTION, Incoming, OutcomeOf, Transfer};
+pub use rename::Awaited;
 pub(super) use steps::dir_stamp;
+pub use subtrees::Subtrees;
 
 use super::commit::{CommitError, Writers};
 use super::{Replica, Stage};
@@ -34,7 +37,7 @@ use crate::link::Offered;
 use crate::link::open_set::OpenSet;
 use crate::options::Fsync;
 use crate::wire::Verdict;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::{Arc, RwLock};
 use std::time::Instant;
@@ -66,6 +69,8 @@ pub struct Applier {
     pub copy_local: bool,
     /// Stands for what this link leaves out: see [`crate::archive::Writer::set_position`].
     pub scope: u64,
+    /// What is waited for with all below it.
+    pub subtrees: Subtrees,
 }
 
 /// What becomes of a path's record.
@@ -85,6 +90,8 @@ struct Work {
     /// Paths that become open, and paths that are no longer.
     opened: BTreeMap<RelPath, Open>,
     closed: Vec<RelPath>,
+    /// Paths whose offer was asked for.
+    asked: BTreeSet<RelPath>,
     /// What the peer has at paths in conflict, and the topmost path of each conflict.
     disputed: BTreeMap<RelPath, Disputed>,
     /// What the records will say, for the paths below.
@@ -100,6 +107,9 @@ impl Work {
     /// Answers an offer.
     fn answer(&mut self, incoming: &Incoming, here: Option<&Entry>, verdict: Verdict) {
         let path = incoming.path().clone();
+        if incoming.asked {
+            self.asked.insert(path.clone());
+        }
         match &verdict {
             Verdict::Have | Verdict::Took(_) | Verdict::TookPartly(..) | Verdict::Won(_) => {
                 self.closed.push(path.clone());
@@ -235,7 +245,7 @@ impl Applier {
 
     /// Writes what was done.
     fn record(
-        &self,
+        &mut self,
         work: &mut Work,
         open: &mut OpenSet,
         position: Option<Sequence>,
@@ -249,6 +259,11 @@ impl Applier {
             return Ok(());
         }
         let durable = self.durable();
+        let closed: Vec<&RelPath> =
+            work.closed.iter().filter(|path| !work.opened.contains_key(*path)).collect();
+        let (all_below, alone): (Vec<&RelPath>, Vec<&RelPath>) =
+            closed.into_iter().partition(|path| open.awaits_all(path));
+        let subtrees = self.subtrees.answered(all_below, &work.asked);
         let head = self.replica.archive.write(durable, |w| {
             let mut head = Sequence(0);
             for (path, fate) in &mut work.fates {
@@ -273,10 +288,8 @@ impl Applier {
             for path in &work.intents {
                 w.clear_intent(path)?;
             }
-            for path in &work.closed {
-                if !work.opened.contains_key(path) {
-                    open.remove(w, self.peer, path)?;
-                }
+            for path in alone.into_iter().chain(subtrees.over) {
+                open.remove(w, self.peer, path)?;
             }
             for (path, reason) in &work.opened {
                 open.insert(w, self.peer, path, reason.clone())?;
@@ -291,6 +304,7 @@ impl Applier {
             }
             Ok(head)
         })?;
+        work.applied.again.extend(subtrees.again);
         self.replica.announce(head);
         Ok(())
     }

@@ -23,6 +23,18 @@ use std::sync::RwLock;
 /// Why it is not done; `Err` of the outer result is a failure of the archive.
 type Judged<T> = Result<Result<T, String>, ArchiveError>;
 
+/// With so many paths open nothing more is noted as open for a rename: whatever a peer sends, the archive does not grow by it.
+const MOST_OPEN: usize = 100_000;
+
+/// What is waited for because a rename was not done.
+#[derive(Debug)]
+pub struct Awaited {
+    /// To be asked for.
+    pub again: Vec<(RelPath, bool)>,
+    /// If not, only the position at the peer brings it after a break: none may be stored that is above it.
+    pub all_noted: bool,
+}
+
 /// Goes on, or returns why not.
 macro_rules! or_return {
     ($judged:expr) => {
@@ -63,18 +75,27 @@ impl Applier {
         Ok(done)
     }
 
-    /// Notes that the paths of a rename that was not done are waited for.
+    /// Notes that the paths of a rename that was not done are waited for. Nothing here need know of them: the peer may have
+    /// renamed what it never offered.
     ///
     /// # Errors
     /// When the archive fails.
-    pub fn await_each(&self, open: &RwLock<OpenSet>, renamed: &Renamed) -> Result<(), ArchiveError> {
+    pub fn await_each(&mut self, open: &RwLock<OpenSet>, renamed: &Renamed) -> Result<Awaited, ArchiveError> {
+        let names = [&renamed.to, &renamed.from].into_iter().filter(|path| !self.leaves_out(path));
+        let paths: Vec<&RelPath> = names.collect();
         let open = &mut open.write().expect("no thread panics with this locked");
+        let again = paths.iter().map(|&path| (path.clone(), true)).collect();
+        if open.count() >= MOST_OPEN {
+            return Ok(Awaited { again, all_noted: false });
+        }
+        paths.iter().for_each(|path| self.subtrees.note(path));
         self.replica.archive.write(crate::archive::Durable::Later, |w| {
-            [&renamed.to, &renamed.from].into_iter().try_for_each(|path| {
+            paths.iter().try_for_each(|path| {
                 let waits = Open { reason: OpenReason::Pending, recursive: true };
                 open.insert(w, self.peer, path, waits)
             })
-        })
+        })?;
+        Ok(Awaited { again, all_noted: true })
     }
 
     fn is_open(&self, open: &RwLock<OpenSet>, path: &RelPath) -> bool {
