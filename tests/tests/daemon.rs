@@ -707,7 +707,7 @@ fn a_change_log_has_a_line_for_each_change_and_metrics_count_them() {
         text
     };
     let text = metrics("/metrics");
-    for stage in ["look", "note", "answer"] {
+    for stage in ["contents", "record", "answer"] {
         let counted = format!("stage=\"{stage}\"}} ");
         assert!(text.contains(&counted), "no time of {stage}: {text}");
     }

@@ -112,16 +112,24 @@ impl Replica {
         Ok((all > 0 && same * 2 >= all).then_some(from))
     }
 
-    /// Returns whether this very directory stands at a path. Where that cannot be told, it does.
-    fn stands_at(&self, path: &RelPath, meta: &Meta) -> bool {
-        let Some((parent, name)) = path.split() else { return true };
+    /// Returns whether this very directory stands at a path; `None` where that cannot be told.
+    fn look_for(&self, path: &RelPath, meta: &Meta) -> Option<bool> {
+        let (parent, name) = path.split()?;
         match self.dir.open_dir(&parent) {
             Ok(dir) => match dir.stat(&name) {
-                Ok(now) => now.is_some_and(|now| now.same_inode(meta)),
-                Err(_) => true,
+                Ok(now) => Some(now.is_some_and(|now| now.same_inode(meta))),
+                Err(_) => None,
             },
-            Err(e) => !matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)),
+            Err(e) => match e.raw_os_error() {
+                Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => Some(false),
+                _ => None,
+            },
         }
+    }
+
+    /// Returns whether this very directory stands at a path. Where that cannot be told, it does.
+    pub(super) fn stands_at(&self, path: &RelPath, meta: &Meta) -> bool {
+        self.look_for(path, meta) != Some(false)
     }
 
     /// Gives the records of directories that a scan found under another name their new paths, as far as nobody has changed
@@ -180,7 +188,14 @@ impl Replica {
             else {
                 return Ok(None);
             };
+            if !stands_in_a_directory(w, to)? {
+                return Ok(None);
+            }
             let Some((count, digest)) = survey(w, &from, to, over, is_known)? else { return Ok(None) };
+            // The scan saw it at its new name some time ago: it may be back, or further away.
+            if self.look_for(to, meta) != Some(true) || self.stands_at(&from, meta) {
+                return Ok(None);
+            }
             let intent = w.rename_intent(to)?.filter(|intent| {
                 let renamed = &intent.renamed;
                 renamed.from == from && renamed.digest == digest && renamed.count == count
@@ -303,6 +318,15 @@ fn tombstones(w: &Writer<'_>, to: &RelPath) -> Result<Option<Over>, ArchiveError
     }
 }
 
+/// Returns whether the archive has the directory that a path is in.
+fn stands_in_a_directory(w: &Writer<'_>, path: &RelPath) -> Result<bool, ArchiveError> {
+    match path.parent() {
+        None => Ok(false),
+        Some(parent) if parent.is_root() => Ok(true),
+        Some(parent) => Ok(w.get(&parent)?.is_some_and(|record| record.entry.content.is_dir())),
+    }
+}
+
 /// Counts what stands at and below a directory. Returns the number and the digest; `None` if there is something that cannot
 /// have the new path, or that is not as it was known.
 fn survey(
@@ -319,6 +343,10 @@ fn survey(
     while !some.is_empty() {
         for (path, record) in some {
             last = Some(path.clone());
+            if record.remainder {
+                // What is left out there has moved along, and nobody would know it under its new name.
+                return Ok(None);
+            }
             if !record.entry.content.is_live() {
                 continue;
             }

@@ -468,11 +468,23 @@ impl Replica {
             self.store(&batch, if owed { Durable::Later } else { Durable::Yes }, into)?;
         }
         if !renamed.is_empty() {
+            // As with deletions: what is gone from a path that must be there is not gone elsewhere.
+            self.look_for_mountpoints()?;
             let (taken, left) = self.take_renames(renamed, snapshot.head()?)?;
+            // What was not there a while ago may be back.
+            let back: Vec<&RelPath> = left
+                .iter()
+                .filter(|found| self.stands_at(&found.from, &found.meta))
+                .map(|found| &found.from)
+                .collect();
             // What was there is elsewhere now.
-            let is_elsewhere = |path: &RelPath| taken.iter().any(|found| path.starts_with(&found.from));
-            deletions.retain(|gone| !is_elsewhere(&gone.path));
-            gone_below.retain(|path| !is_elsewhere(path));
+            let stays = |path: &RelPath| {
+                let mut names = taken.iter().map(|found| &found.from).chain(back.iter().copied());
+                names.any(|from| path.starts_with(from))
+            };
+            deletions.retain(|gone| !stays(&gone.path));
+            gone_below.retain(|path| !stays(path));
+            into.again.extend(back.into_iter().cloned());
             into.changed += taken.len() as u64;
             into.renamed.extend(taken.into_iter().chain(left).map(|found| found.to));
         }

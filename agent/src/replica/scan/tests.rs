@@ -491,3 +491,87 @@ fn what_changed_beside_a_name_that_nobody_knew_is_announced() {
     let head = world.replica.archive.read().unwrap().head().unwrap();
     assert_eq!(*world.replica.head.borrow(), head);
 }
+
+/// Returns what a look found at `m` and takes for renamed to `to`.
+fn found(world: &World, to: &str) -> Vec<Found> {
+    let meta = world.replica.dir.stat(&path("m").name().unwrap()).unwrap().unwrap();
+    vec![Found { from: path("m"), to: path(to), meta }]
+}
+
+/// A scan of much takes minutes, and what it has found is recorded at its end.
+#[test]
+fn a_directory_that_is_not_where_it_was_seen_is_not_taken_for_renamed() {
+    let world = world();
+    world.file("m/a", "1");
+    with_trusted_stamps(&world);
+    let (seen, head) = (found(&world, "z"), world.replica.archive.read().unwrap().head().unwrap());
+    let (taken, left) = world.replica.take_renames(seen.clone(), head).unwrap();
+    assert_eq!((taken.len(), left.len()), (0, 1), "it is back");
+    fs::rename(world.tree.join("m"), world.tree.join("y")).unwrap();
+    let (taken, left) = world.replica.take_renames(seen, head).unwrap();
+    assert_eq!((taken.len(), left.len()), (0, 1), "it is further away");
+    assert!(world.has("m/a") && !world.has("z"));
+    world.replica.scan_all().unwrap();
+    assert!(world.has("y/a") && !world.has("m"));
+}
+
+#[test]
+fn a_directory_in_one_that_is_not_known_is_not_taken_for_renamed() {
+    let world = world();
+    world.file("m/a", "1");
+    with_trusted_stamps(&world);
+    let (seen, head) = (found(&world, "new/z"), world.replica.archive.read().unwrap().head().unwrap());
+    fs::create_dir(world.tree.join("new")).unwrap();
+    fs::rename(world.tree.join("m"), world.tree.join("new/z")).unwrap();
+    let (taken, left) = world.replica.take_renames(seen, head).unwrap();
+    assert_eq!((taken.len(), left.len()), (0, 1));
+    world.replica.scan_all().unwrap();
+    assert!(world.has("new/z/a") && !world.has("m"));
+    assert_eq!(renames(&world).len(), 1, "with the directory that it is in it is");
+}
+
+#[test]
+fn a_mountpoint_that_was_renamed_away_halts() {
+    let home = tempfile::tempdir().unwrap();
+    let tree = home.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let options = ReplicaOptions { mountpoints: vec![path("m/mnt")], ..ReplicaOptions::default() };
+    fs::create_dir_all(tree.join("m/mnt")).unwrap();
+    let replica = Replica::open(&tree, &home.path().join("state"), options, Filter::default()).unwrap();
+    let world = World { replica, tree, _home: home };
+    world.file("m/a", "1");
+    with_trusted_stamps(&world);
+    fs::rename(world.tree.join("m"), world.tree.join("z")).unwrap();
+    let dirty = BTreeMap::from_iter([hint("m", true), hint("z", true)].into_iter().flatten());
+    let halted = world.replica.scan_dirty(&dirty).unwrap_err();
+    assert!(matches!(&halted, ScanError::Guard { guard: Guard::NotMounted { .. }, .. }), "{halted}");
+    assert!(world.has("m/a") && renames(&world).is_empty());
+}
+
+/// It holds what is left out, and is no longer there for anybody else.
+#[test]
+fn a_directory_with_a_remainder_in_it_is_not_renamed_as_a_whole() {
+    let world = world();
+    world.file("m/a", "1");
+    world.file("m/r/left out", "2");
+    with_trusted_stamps(&world);
+    let known = record(&world, "m/r");
+    let by = world.replica.id();
+    world
+        .replica
+        .archive
+        .write(Durable::Yes, |w| {
+            for at in ["m/r/left out", "m/r"] {
+                let sequence = w.next_sequence();
+                let entry = known.entry.deleted(by, sequence);
+                let remainder = at == "m/r";
+                w.put(&path(at), &Record { entry, shown: None, sequence, remainder, ..known.clone() })?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    fs::rename(world.tree.join("m"), world.tree.join("z")).unwrap();
+    world.replica.scan_all().unwrap();
+    assert!(renames(&world).is_empty());
+    assert!(world.has("z/a") && !world.has("m/a"));
+}
