@@ -4,6 +4,9 @@
 //! Crash invariant: the rename is noted durably before it is made. A scan that finds the directory under its new name, and
 //! the note, takes it for the peer's rename; one that finds it under the old name has nothing to do.
 
+#[cfg(test)]
+mod tests;
+
 use super::removal::is_as_known;
 use super::steps::Doer;
 use super::{Applier, Work, words};
@@ -23,6 +26,10 @@ use std::sync::RwLock;
 /// Why it is not done; `Err` of the outer result is a failure of the archive.
 type Judged<T> = Result<Result<T, String>, ArchiveError>;
 
+/// Tombstones are looked at as well: so many for each path that is renamed, and so many in any case. Of a directory with more
+/// of them each path is offered by itself.
+const TOMBSTONES: u64 = 4;
+const FEW: u64 = 4096;
 /// With so many paths open nothing more is noted as open for a rename: whatever a peer sends, the archive does not grow by it.
 const MOST_OPEN: usize = 100_000;
 
@@ -66,13 +73,16 @@ impl Applier {
         let snapshot = replica.archive.read()?;
         let dirs = or_return!(self.is_known(&snapshot, renamed)?);
         or_return!(self.is_there(&snapshot, from, dirs)?);
-        let done = self.carry_out(&snapshot, renamed)?;
+        let mut tried = false;
+        let done = self.carry_out(&snapshot, renamed, &mut tried);
         drop(held);
-        if done.is_ok() {
-            // What somebody wrote in the moment before was hinted at under the old name.
+        if tried {
+            // What somebody wrote in the moment before was hinted at under the old name. If it failed, also in the archive,
+            // only a look tells under which name it stands now: hints of the rename itself are taken for this end's own.
+            replica.suspect_tree(from);
             replica.suspect_tree(to);
         }
-        Ok(done)
+        done
     }
 
     /// Notes that the paths of a rename that was not done are waited for. Nothing here need know of them: the peer may have
@@ -113,23 +123,41 @@ impl Applier {
         if !is_dir(&parent)? || !is_dir(from)? {
             return Ok(Err("it is not here, or its new place is not".to_owned()));
         }
+        // The peer says how much there is: looking at it costs no more than that, whatever is here.
+        let most = renamed.count.saturating_mul(TOMBSTONES).max(FEW);
         let top = snapshot.get(to)?;
         let mut over = top.is_some();
         let mut stands = top.is_some_and(|r| r.entry.content.is_live() || r.remainder);
+        let mut stood = 0;
         for row in snapshot.below(to)? {
+            if stands {
+                break;
+            }
             over = true;
+            stood += 1;
             let record = row?.1;
-            stands |= record.entry.content.is_live() || record.remainder;
+            stands = record.entry.content.is_live() || record.remainder;
+            if stood > most {
+                return Ok(Err("too much stood at its new place at some time".to_owned()));
+            }
         }
         if stands {
             return Ok(Err("something stands at its new place".to_owned()));
         }
+        let mut looked = 0;
         let mut subtree = Subtree::new(from);
         let mut dirs = Vec::new();
         let mut n = 0;
         let top = snapshot.get(from)?.map(|record| Ok((from.clone(), record)));
         for row in top.into_iter().chain(snapshot.below(from)?) {
             let (path, record) = row?;
+            looked += 1;
+            if n >= renamed.count && record.entry.content.is_live() {
+                return Ok(Err("more is here than was there".to_owned()));
+            }
+            if looked > most {
+                return Ok(Err("too much was there at some time".to_owned()));
+            }
             if record.remainder {
                 return Ok(Err(format!("{path} holds what is left out")));
             }
@@ -225,8 +253,8 @@ impl Applier {
         }
     }
 
-    /// Notes it, renames, waits for the disk, and writes the records.
-    fn carry_out(&self, snapshot: &Snapshot, renamed: &Renamed) -> Judged<()> {
+    /// Notes it, renames, waits for the disk, and writes the records. `tried`: from here on the tree may have changed.
+    fn carry_out(&self, snapshot: &Snapshot, renamed: &Renamed, tried: &mut bool) -> Judged<()> {
         let Renamed { from, to, .. } = renamed;
         let mut doer = Doer::new(self, snapshot);
         let (old, name) = or_return!(doer.dir_of(from));
@@ -239,6 +267,7 @@ impl Applier {
         };
         let intent = RenameIntent { renamed: renamed.clone(), from: self.peer };
         self.replica.archive.write(self.durable(), |w| w.set_rename_intent(&intent))?;
+        *tried = true;
         let published = self.replica.committer.rename(&old, &name, &new, &new_name, &expected);
         let published = match published {
             Ok(published) => published,
