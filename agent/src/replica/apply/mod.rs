@@ -263,6 +263,7 @@ impl Applier {
             work.closed.iter().filter(|path| !work.opened.contains_key(*path)).collect();
         let (all_below, alone): (Vec<&RelPath>, Vec<&RelPath>) =
             closed.into_iter().partition(|path| open.awaits_all(path));
+        self.subtrees.opened(work.opened.keys());
         let subtrees = self.subtrees.answered(all_below, &work.asked);
         let head = self.replica.archive.write(durable, |w| {
             let mut head = Sequence(0);

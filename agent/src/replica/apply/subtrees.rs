@@ -40,6 +40,15 @@ impl Subtrees {
         self.fresh.insert(path.clone());
     }
 
+    /// Paths are open, also if they were dealt with before.
+    pub(super) fn opened<'a>(&mut self, paths: impl Iterator<Item = &'a RelPath>) {
+        if !self.answered.is_empty() {
+            paths.for_each(|path| {
+                self.answered.remove(path);
+            });
+        }
+    }
+
     /// Their directories are dealt with; `asked`: those that came because they were asked for.
     pub(super) fn answered<'a>(
         &mut self,
