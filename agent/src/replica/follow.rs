@@ -509,6 +509,7 @@ fn take_event(replica: &Replica, dirty: &mut DirtySet, writers: &mut Writers, ev
             dirty.add(event.path.clone(), whole, now, at_once, PATIENCE);
             if let Some(to) = &event.to {
                 dirty.add(to.clone(), whole, now, at_once, PATIENCE);
+                take_along(writers, &event.path, to, event.kind == EventKind::Exchange);
             }
         }
         EventKind::Create
@@ -536,6 +537,19 @@ fn take_event(replica: &Replica, dirty: &mut DirtySet, writers: &mut Writers, ev
     }
 }
 
+/// Whoever has a file open for writing has it open under its new name; with `both`, the names have changed places.
+fn take_along(writers: &mut Writers, from: &RelPath, to: &RelPath, both: bool) {
+    let mut take = |top: &RelPath| -> Vec<_> {
+        let below = writers.range(top.clone()..).take_while(|(path, _)| path.starts_with(top));
+        let paths: Vec<RelPath> = below.map(|(path, _)| path.clone()).collect();
+        paths.into_iter().filter_map(|path| writers.remove(&path).map(|when| (path, when))).collect()
+    };
+    let (there, back) = (take(from), if both { take(to) } else { Vec::new() });
+    let there = there.into_iter().filter_map(|(path, when)| Some((path.rebase(from, to)?, when)));
+    let back = back.into_iter().filter_map(|(path, when)| Some((path.rebase(to, from)?, when)));
+    writers.extend(there.chain(back));
+}
+
 /// What a scan could not deal with stays dirty.
 fn note(dirty: &mut DirtySet, report: &ScanReport, now: Duration) {
     for path in &report.again {
@@ -555,5 +569,29 @@ fn note(dirty: &mut DirtySet, report: &ScanReport, now: Duration) {
             let path: RelPath = problem.path.clone();
             dirty.later(path, Look { recursive: true, written: false, ..Look::default() }, now + TROUBLE);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_writes_is_known_under_the_new_name() {
+        let path = |path: &str| RelPath::new(path.as_bytes()).unwrap();
+        let at = |seconds| (Duration::from_secs(seconds), WRITERS);
+        let names = |writers: &Writers| -> Vec<(String, u64)> {
+            writers.iter().map(|(path, (due, _))| (path.to_string(), due.as_secs())).collect()
+        };
+        let all = [("a", 1), ("a/x", 2), ("ab", 3), ("b/x", 4)];
+        let known = || -> Writers { all.iter().map(|&(name, due)| (path(name), at(due))).collect() };
+        let mut writers = known();
+        take_along(&mut writers, &path("a"), &path("c/d"), false);
+        let expected = [("ab", 3), ("b/x", 4), ("c/d", 1), ("c/d/x", 2)];
+        assert_eq!(names(&writers), expected.map(|(name, due)| (name.to_owned(), due)));
+        let mut writers = known();
+        take_along(&mut writers, &path("a"), &path("b"), true);
+        let expected = [("a/x", 4), ("ab", 3), ("b", 1), ("b/x", 2)];
+        assert_eq!(names(&writers), expected.map(|(name, due)| (name.to_owned(), due)));
     }
 }
