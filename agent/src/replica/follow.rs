@@ -453,15 +453,27 @@ async fn still_written(
         writers.iter().filter(|(_, (due, _))| *due <= now).map(|(path, _)| path.clone()).collect();
     let replica = replica.clone();
     let asked = tokio::task::spawn_blocking(move || {
-        let ask = |path: RelPath| {
-            let check = replica.writers_of(&path);
-            (path, check)
+        let ask = |was: RelPath| {
+            // Of a rename that came from a peer no event says anything.
+            let path = replica.name_now(&was)?;
+            let check = match replica.writers_of(&path) {
+                // It may be under way to its new name: nothing is known of it at this moment.
+                WriterCheck::None if replica.busy.is_busy(&was) => WriterCheck::Open,
+                check => check,
+            };
+            Ok((was, path, check))
         };
-        due.into_iter().map(ask).collect::<Vec<_>>()
+        due.into_iter().map(ask).collect::<Result<Vec<_>, ArchiveError>>()
     });
     let asked = asked.await.map_err(|e| FollowError::Died(e.to_string()))?;
+    let asked = asked.map_err(|error| FollowError::Scan(ScanError::Archive(error)))?;
     let mut paths = Vec::with_capacity(asked.len());
-    for (path, check) in asked {
+    for (was, path, check) in asked {
+        if was != path
+            && let Some(when) = writers.remove(&was)
+        {
+            writers.insert(path.clone(), when);
+        }
         let waited = writers.get(&path).map_or(WRITERS, |(_, waited)| *waited);
         // Where it cannot be told, the file is looked at for a while.
         let done = check == WriterCheck::None || check == WriterCheck::Unknown && waited >= WRITERS_AT_LEAST;

@@ -69,6 +69,15 @@ impl Replica {
         self.renames.note(recorded);
     }
 
+    /// Returns the name that a path has by now, where it went along with a directory that was renamed of late.
+    pub(super) fn name_now(&self, path: &RelPath) -> Result<RelPath, ArchiveError> {
+        if self.archive.read()?.get(path)?.is_some_and(|record| record.entry.content.is_live()) {
+            return Ok(path.clone());
+        }
+        let renames = self.renames.all();
+        Ok(renames.iter().fold(path.clone(), |at, recorded| recorded.renamed.moved(&at).unwrap_or(at)))
+    }
+
     /// Returns where the archive has a directory that stands at `to` now, if it has it elsewhere and it is not there any more.
     pub(super) fn renamed_from(
         &self,

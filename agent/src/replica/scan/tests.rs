@@ -575,3 +575,20 @@ fn a_directory_with_a_remainder_in_it_is_not_renamed_as_a_whole() {
     assert!(renames(&world).is_empty());
     assert!(world.has("z/a") && !world.has("m/a"));
 }
+
+#[test]
+fn what_went_along_with_a_directory_is_known_under_its_new_name() {
+    let world = world();
+    world.file("m/a", "1");
+    with_trusted_stamps(&world);
+    for (from, to) in [("m", "y"), ("y", "z")] {
+        fs::rename(world.tree.join(from), world.tree.join(to)).unwrap();
+        world.replica.scan_all().unwrap();
+    }
+    assert_eq!(renames(&world).len(), 2);
+    let now = |at: &str| world.replica.name_now(&path(at)).unwrap();
+    assert_eq!((now("m/a"), now("y/a"), now("z/a")), (path("z/a"), path("z/a"), path("z/a")));
+    world.file("m/a", "another");
+    world.replica.scan_all().unwrap();
+    assert_eq!((now("m/a"), now("other")), (path("m/a"), path("other")));
+}
