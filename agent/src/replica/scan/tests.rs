@@ -489,7 +489,7 @@ fn what_changed_beside_a_name_that_nobody_knew_is_announced() {
     let hints = [hint("aside", true), hint("h", true)].into_iter().flatten().collect();
     assert_eq!(world.replica.scan_dirty(&hints).unwrap().changed, 1);
     let head = world.replica.archive.read().unwrap().head().unwrap();
-    assert_eq!(*world.replica.head.borrow(), head);
+    assert_eq!(*world.replica.head().borrow(), head);
 }
 
 /// Returns what a look found at `m` and takes for renamed to `to`.
