@@ -329,3 +329,127 @@ fn an_archive_of_the_schema_before_is_read_as_it_is() {
     let disputed = snapshot.disputed(ReplicaId(5), &path("a")).unwrap().unwrap();
     assert_eq!(disputed, Disputed { theirs: entry, at: path("a"), keep_theirs: Some(Sequence(3)) });
 }
+
+const PEER: ReplicaId = ReplicaId(77);
+const OTHER: ReplicaId = ReplicaId(78);
+
+/// Makes tombstones, and lets both peers be met.
+fn with_tombstones(archive: &Archive, paths: &[&str]) {
+    put(archive, paths);
+    archive
+        .write(Durable::Yes, |w| {
+            for p in paths {
+                let old = w.get(&path(p))?.unwrap();
+                let sequence = w.next_sequence();
+                let entry = old.entry.deleted(w.replica(), sequence);
+                w.put(&path(p), &Record { entry, shown: None, sequence, ..old })?;
+            }
+            w.set_position(PEER, Sequence(1), 0)?;
+            w.set_position(OTHER, Sequence(1), 0)
+        })
+        .unwrap();
+}
+
+fn acknowledged(archive: &Archive, peer: ReplicaId, open: &[(&str, bool)]) {
+    let head = archive.read().unwrap().head().unwrap();
+    let open = open.iter().map(|(p, all)| (path(p), *all)).collect();
+    archive.write(Durable::Yes, |w| w.acknowledge(peer, head, &open)).unwrap();
+}
+
+fn expire(archive: &Archive, days_later: u64) -> Expired {
+    let patience = Patience { days: 30, most: 1000 };
+    archive.write(Durable::Yes, |w| w.expire_on(super::expiry::today() + days_later, patience)).unwrap()
+}
+
+#[test]
+fn a_tombstone_goes_when_every_peer_has_dealt_with_it_and_it_is_a_day_old() {
+    let state = tempfile::tempdir().unwrap();
+    let (archive, _) = open(state.path());
+    with_tombstones(&archive, &["a", "b", "d/x", "d/y"]);
+    acknowledged(&archive, PEER, &[]);
+    assert_eq!(expire(&archive, 3), Expired::default());
+    // Something later, so that it is known which day it was.
+    acknowledged(&archive, OTHER, &[("b", false), ("d", true)]);
+    assert_eq!(expire(&archive, 0).forgotten, 0);
+    put(&archive, &["later"]);
+    archive.write(Durable::Yes, |w| w.set_day(super::expiry::today() + 2)).unwrap();
+    assert_eq!(expire(&archive, 3), Expired { forgotten: 1, late: Vec::new() });
+    let snapshot = archive.read().unwrap();
+    assert_eq!(snapshot.get(&path("a")).unwrap(), None);
+    assert!(["b", "d/x", "d/y"].iter().all(|p| snapshot.get(&path(p)).unwrap().is_some()));
+    acknowledged(&archive, OTHER, &[]);
+    assert_eq!(expire(&archive, 3).forgotten, 3);
+}
+
+#[test]
+fn a_peer_that_does_not_come_is_late_after_the_time_and_is_met_anew() {
+    let state = tempfile::tempdir().unwrap();
+    let (archive, _) = open(state.path());
+    with_tombstones(&archive, &["a", "b"]);
+    acknowledged(&archive, PEER, &[]);
+    archive.write(Durable::Yes, |w| w.set_day(super::expiry::today() + 1)).unwrap();
+    assert_eq!(expire(&archive, 30), Expired::default());
+    assert_eq!(expire(&archive, 31), Expired { forgotten: 2, late: vec![OTHER] });
+    let snapshot = archive.read().unwrap();
+    assert_eq!(snapshot.late().unwrap(), [OTHER]);
+    assert_eq!(snapshot.position(OTHER).unwrap(), None);
+    assert_eq!(snapshot.linked().unwrap(), [PEER]);
+    archive.write(Durable::Yes, |w| w.set_position(OTHER, Sequence(1), 0)).unwrap();
+    assert!(archive.read().unwrap().late().unwrap().is_empty());
+}
+
+#[test]
+fn more_tombstones_than_are_kept_make_the_slowest_peer_late() {
+    let state = tempfile::tempdir().unwrap();
+    let (archive, _) = open(state.path());
+    with_tombstones(&archive, &["a", "b", "c"]);
+    acknowledged(&archive, PEER, &[]);
+    let few = Patience { days: 30, most: 2 };
+    let expired = archive.write(Durable::Yes, |w| w.expire(few)).unwrap();
+    assert_eq!(expired, Expired { forgotten: 3, late: vec![OTHER] });
+}
+
+#[test]
+fn a_copy_gets_another_id_and_what_it_made_since_other_versions() {
+    let state = tempfile::tempdir().unwrap();
+    let (archive, _) = open(state.path());
+    put(&archive, &["before"]);
+    let (old, common) = (archive.replica(), archive.read().unwrap().head().unwrap());
+    put(&archive, &["since"]);
+    archive.write(Durable::Yes, |w| w.set_position(PEER, Sequence(1), 0)).unwrap();
+    let head = archive.read().unwrap().head().unwrap();
+    let new = archive.renew(common, &archive.read().unwrap().own_openings().unwrap()).unwrap();
+    assert!(new != old && archive.replica() == new);
+    let snapshot = archive.read().unwrap();
+    let entry = |p: &str| snapshot.get(&path(p)).unwrap().unwrap().entry;
+    assert_eq!((entry("before").counter(old), entry("before").counter(new)), (1, 0));
+    assert_eq!(entry("since").counter(old), 0);
+    assert!(entry("since").counter(new) > head.0);
+    assert_eq!(snapshot.position(PEER).unwrap(), None);
+    assert_eq!(snapshot.marks().unwrap().len(), 1);
+    drop(snapshot);
+    archive.close().unwrap();
+    assert_eq!(open(state.path()).0.replica(), new);
+}
+
+#[test]
+fn every_opening_that_writes_has_one_mark() {
+    let state = tempfile::tempdir().unwrap();
+    let marks = |work: &dyn Fn(&Archive)| {
+        let (archive, _) = open(state.path());
+        work(&archive);
+        let marks = archive.read().unwrap().marks().unwrap();
+        archive.close().unwrap();
+        marks
+    };
+    assert_eq!(marks(&|_| ()).len(), 0);
+    assert_eq!(marks(&|archive| put(archive, &["a"])).len(), 1);
+    assert_eq!(marks(&|_| ()).len(), 1);
+    let both = marks(&|archive| {
+        archive.mark().unwrap();
+        put(archive, &["b"]);
+        archive.mark().unwrap();
+    });
+    assert_eq!(both.iter().map(|mark| (mark.index, mark.after.0)).collect::<Vec<_>>(), [(0, 0), (1, 1)]);
+    assert_ne!(both[0].random, both[1].random);
+}

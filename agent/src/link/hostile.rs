@@ -65,6 +65,9 @@ async fn world() -> World {
         root: b"/there".to_vec(),
         notices: Vec::new(),
         capabilities: Vec::new(),
+        own: Default::default(),
+        known: Vec::new(),
+        late: Vec::new(),
     };
     to.send(encode_message(&Message::Welcome(Box::new(welcome)))).await.unwrap();
     let session = opening.await.unwrap().unwrap();
