@@ -89,15 +89,21 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Forgets the tombstones that nobody needs any more, and finds peers late that others would have to keep too many for.
+    /// Forgets the tombstones that nobody needs any more, and finds peers late that others would have to keep too many for;
+    /// none of those that are present.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn expire(&mut self, patience: Patience) -> Result<Expired, ArchiveError> {
-        self.expire_on(today(), patience)
+    pub fn expire(&mut self, patience: Patience, present: &[ReplicaId]) -> Result<Expired, ArchiveError> {
+        self.expire_on(today(), patience, present)
     }
 
-    pub(super) fn expire_on(&mut self, today: u64, patience: Patience) -> Result<Expired, ArchiveError> {
+    pub(super) fn expire_on(
+        &mut self,
+        today: u64,
+        patience: Patience,
+        present: &[ReplicaId],
+    ) -> Result<Expired, ArchiveError> {
         let too_old = self.made_before(today.saturating_sub(patience.days))?;
         // Of what was made before the last day began it is certain that it is a day old.
         let aged = self.made_before(today.saturating_sub(1))?;
@@ -113,8 +119,8 @@ impl Writer<'_> {
             if !is_too_old && self.tombstones.len()? <= patience.most {
                 break;
             }
-            let peers = self.linked()?;
-            let slowest = peers.into_iter().min_by_key(|&(_, acknowledged)| acknowledged);
+            let peers = self.linked()?.into_iter().filter(|(peer, _)| !present.contains(peer));
+            let slowest = peers.min_by_key(|&(_, acknowledged)| acknowledged);
             let Some((peer, acknowledged)) = slowest else { break };
             // What is kept for another reason is no fault of a peer that has acknowledged it.
             let waits = self.tombstones.range(acknowledged + 1..)?.next().transpose()?;

@@ -8,7 +8,9 @@ use crate::archive::Expired;
 use crate::core::entry::Record;
 use crate::core::path::RelPath;
 use crate::core::version::{ReplicaId, Sequence};
+use crate::replica::Replica;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// So many paths that the peer has open are kept; beyond that all of them count as open.
 const MOST: usize = 100_000;
@@ -80,6 +82,22 @@ impl Dealt {
             || path.ancestors().any(|above| self.open.get(&above) == Some(&true));
         let from_there = record.from == Some(peer) && !record.computed;
         from_there || (record.sequence <= self.through && !is_open)
+    }
+}
+
+/// Keeps a peer from being found late as long as there is a session with it.
+pub(crate) struct Presence(Arc<Replica>, ReplicaId);
+
+impl Presence {
+    pub fn new(replica: &Arc<Replica>, peer: ReplicaId) -> Presence {
+        replica.note_present(peer);
+        Presence(replica.clone(), peer)
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.0.note_absent(self.1);
     }
 }
 

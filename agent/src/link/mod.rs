@@ -100,6 +100,9 @@ pub(crate) struct Shared {
     pub bases: AtomicUsize,
     /// What the peer has dealt with.
     pub dealt: Arc<Mutex<dealt::Dealt>>,
+    /// There is a session with it.
+    #[allow(dead_code)] // Its end is what counts.
+    pub present: dealt::Presence,
     /// What the peer did not take of it, and why.
     pub refused: Mutex<BTreeMap<RelPath, String>>,
     pub offer_credit: Credit,

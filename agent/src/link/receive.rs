@@ -447,9 +447,10 @@ impl Receiver {
         }
         let is_time = self.expired.is_none_or(|last| last.elapsed() >= EXPIRY);
         let patience = self.shared.replica.options.tombstones;
+        let present = self.shared.replica.present();
         let expired = self.shared.replica.archive.write(Durable::Later, |w| {
             w.acknowledge(self.shared.peer, dealt.through, dealt.open())?;
-            if is_time { w.expire(patience) } else { Ok(Expired::default()) }
+            if is_time { w.expire(patience, &present) } else { Ok(Expired::default()) }
         })?;
         drop(dealt);
         if is_time {

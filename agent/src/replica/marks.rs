@@ -101,6 +101,22 @@ impl Replica {
         Ok(Recognised::Renewed)
     }
 
+    /// Returns the peers with which there are sessions.
+    pub(crate) fn present(&self) -> Vec<ReplicaId> {
+        self.present.lock().expect("no thread panics with this locked").clone()
+    }
+
+    pub(crate) fn note_present(&self, peer: ReplicaId) {
+        self.present.lock().expect("no thread panics with this locked").push(peer);
+    }
+
+    pub(crate) fn note_absent(&self, peer: ReplicaId) {
+        let mut present = self.present.lock().expect("no thread panics with this locked");
+        if let Some(at) = present.iter().position(|there| *there == peer) {
+            present.swap_remove(at);
+        }
+    }
+
     /// Returns a receiver of a number that grows when the replica takes a new id: its sessions are of no use any more.
     pub fn renewed(&self) -> watch::Receiver<u64> {
         self.renewed.subscribe()

@@ -123,6 +123,8 @@ pub struct Replica {
     pub(super) restless: Restless,
     /// Grows with every decision of a person about a conflict.
     decided: watch::Sender<u64>,
+    /// The peers with which there are sessions, one for each.
+    pub(super) present: Mutex<Vec<ReplicaId>>,
     /// Grows when the replica takes a new id.
     pub(super) renewed: watch::Sender<u64>,
     /// Deletions that were found lately.
@@ -221,6 +223,7 @@ impl Replica {
             renames: Renames::default(),
             restless: Restless::default(),
             decided: watch::Sender::new(0),
+            present: Mutex::default(),
             renewed: watch::Sender::new(0),
             spate: Mutex::default(),
             started: Instant::now(),

@@ -684,8 +684,9 @@ impl World {
             {
                 let seen = self.replicas[at].disk.get(&below).unwrap_or(&Content::Deleted);
                 let last = self.truth.last.get(&below).unwrap_or(&Content::Deleted);
-                if last != seen || self.truth.crossed.contains(&below) || self.truth.doubled.contains(&below)
-                {
+                let truth = &self.truth;
+                let troubled = [&truth.crossed, &truth.crossed_modes, &truth.doubled];
+                if last != seen || troubled.iter().any(|paths| paths.contains(&below)) {
                     self.truth.crossed.insert(path.clone());
                 }
             }
@@ -769,8 +770,10 @@ impl World {
                 self.come_to_rest();
                 (self.lost, self.rested) = (false, true);
                 self.truth.doubled.clear();
-                // Nobody has anything to say about the past any more.
-                self.copies.clear();
+                // Nobody has anything to say about the past any more, but for copies that have not heard of each other.
+                let ids: Vec<ReplicaId> = self.replicas.iter().map(|replica| replica.id).collect();
+                let twice = |id: ReplicaId| ids.iter().filter(|other| **other == id).count() > 1;
+                self.copies.retain(|at, _| twice(ids[*at]));
                 self.replicas.iter_mut().for_each(|replica| replica.aged = replica.counter);
             }
             Event::Lose(at) => {

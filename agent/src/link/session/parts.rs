@@ -10,6 +10,7 @@ use crate::core::version::ReplicaId;
 use crate::link::compress::Compression;
 use crate::link::content::{ToPumps, pump};
 use crate::link::credit::{Credit, DATA_WINDOW, OFFER_WINDOW};
+use crate::link::dealt::Presence;
 use crate::link::open_set::OpenSet;
 use crate::link::order::Sorter;
 use crate::link::receive::{ReceiveError, Receiver, sign};
@@ -89,6 +90,7 @@ pub(super) fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<
         asked: Mutex::default(),
         bases: AtomicUsize::new(0),
         dealt: Arc::default(),
+        present: Presence::new(&replica, peer),
         refused: Mutex::default(),
         offer_credit: Credit::new(OFFER_WINDOW),
         data_credit: Credit::new(DATA_WINDOW),
