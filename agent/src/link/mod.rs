@@ -353,7 +353,9 @@ impl Shared {
                     dealt.opened(at, true);
                 }
                 Verdict::Waits | Verdict::Forbidden(_) | Verdict::Failed(_) => {
-                    dealt.opened(&sent.path, false);
+                    // A rename stands for all that has another name.
+                    dealt.opened(&sent.path, sent.from.is_some());
+                    sent.from.iter().for_each(|from| dealt.opened(from, true));
                 }
             }
         }
