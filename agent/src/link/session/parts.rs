@@ -19,7 +19,6 @@ use crate::link::{Again, Event, Idle, Shared};
 use crate::options::LinkOptions;
 use crate::replica::Replica;
 use crate::replica::apply::{Applier, Subtrees};
-use crate::wire::Message;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};

@@ -50,6 +50,7 @@ fn world() -> World {
         copy_local: true,
         scope: 0,
         subtrees: crate::replica::apply::Subtrees::default(),
+        dealt: Arc::default(),
     };
     World { applier, open: RwLock::default(), tree, _home: home }
 }
