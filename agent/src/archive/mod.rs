@@ -7,14 +7,11 @@
 //! commit ([`Archive::write`] with [`Durable::Yes`]).
 
 mod codec;
-mod expiry;
-mod marks;
 mod open;
 mod snapshot;
 mod writer;
 
 pub use codec::{Disputed, Intent, Open, OpenReason, RenameIntent};
-pub use expiry::{Expired, Patience};
 pub use open::{Archive, ArchiveError, Durable, Opened, RootIdentity};
 pub use snapshot::Snapshot;
 pub use writer::Writer;
@@ -49,20 +46,6 @@ const INTENTS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("in
 const RENAMES: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("renames");
 /// Inode number → path key of the directory that has it. Only a hint: a number may be there on several file systems.
 const DIRECTORIES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("directories");
-/// Index of an opening → the last number before it, and what no other opening has.
-const MARKS: TableDefinition<'static, u64, (u64, u64)> = TableDefinition::new("marks");
-/// Replica id → what is known of the openings of its archive.
-const OPENINGS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("openings");
-/// Sequence number of a tombstone → path key.
-const TOMBSTONES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("tombstones");
-/// Peer's replica id → the number of ours up to which it has dealt with everything.
-const ACKNOWLEDGED: TableDefinition<'static, u64, u64> = TableDefinition::new("acknowledged");
-/// (Peer's replica id, path key) → whether all below is meant too, of what the peer has open there.
-const HELD: TableDefinition<'static, (u64, &[u8]), bool> = TableDefinition::new("held");
-/// Peer's replica id → nothing: it was away for longer than tombstones are kept.
-const LATE: TableDefinition<'static, u64, ()> = TableDefinition::new("late");
-/// Days since 1970 → the last number that was given out before the first of that day.
-const DAYS: TableDefinition<'static, u64, u64> = TableDefinition::new("days");
 
 /// (Start of a digest, sequence number of the record that has it) → nothing: where the files are that have it. Only of
 /// files above [`INDEXED`].

@@ -4,8 +4,8 @@ use super::codec::{Interner, decode_record};
 use super::snapshot::Snapshot;
 use super::writer::Writer;
 use super::{
-    ACKNOWLEDGED, CONTENTS, DAYS, DIRECTORIES, DISPUTED, ENTRIES, HELD, INTENTS, LATE, MARKS, META, OPEN,
-    OPENINGS, PEERS, POSITIONS, RENAMES, REPLICAS, SCOPES, SEQUENCES, TOMBSTONES, content_key, directory_key,
+    CONTENTS, DIRECTORIES, DISPUTED, ENTRIES, INTENTS, META, OPEN, PEERS, POSITIONS, RENAMES, REPLICAS,
+    SCOPES, SEQUENCES, content_key, directory_key,
 };
 use crate::core::version::{ReplicaId, Sequence};
 use redb::{Database, ReadableDatabase, ReadableTable};
@@ -132,9 +132,7 @@ pub enum Durable {
 /// One replica's database.
 pub struct Archive {
     db: Database,
-    pub(super) replica: AtomicU64,
-    /// This opening has left its mark: see [`crate::core::marks`].
-    pub(super) marked: AtomicBool,
+    replica: ReplicaId,
     pub(super) interner: Arc<RwLock<Interner>>,
     folder: PathBuf,
     /// The last sequence number of the last durable commit.
@@ -211,7 +209,7 @@ impl Archive {
 
     /// Returns the replica's id.
     pub fn replica(&self) -> ReplicaId {
-        ReplicaId(self.replica.load(Ordering::SeqCst))
+        self.replica
     }
 
     /// Returns the last number that is known to survive a crash. No other replica can have seen a greater one.
@@ -263,38 +261,16 @@ impl Archive {
         // What makes the next opening quick costs a second wait for the disk: not for each change of many.
         let quick = durable == Durable::Yes && self.is_time_for_quick_repair();
         transaction.set_quick_repair(quick);
-        // The transaction is the only one that writes: a new id, or a mark, comes with one before it.
-        let marked = self.marked.load(Ordering::SeqCst);
-        let (result, (last, marked), replica) = {
-            let mut writer = Writer::new(&transaction, self.replica(), marked, self.interner.clone())?;
+        let (result, last) = {
+            let mut writer = Writer::new(&transaction, self.replica, self.interner.clone())?;
             let result = work(&mut writer)?;
-            let replica = writer.replica();
-            (result, writer.finish()?, replica)
+            (result, writer.finish()?)
         };
-        self.commit(transaction, replica, marked)?;
+        transaction.commit().map_err(ArchiveError::from)?;
         if durable == Durable::Yes {
             self.durable.fetch_max(last.0, Ordering::SeqCst);
         }
         Ok(result)
-    }
-
-    /// Commits, and takes over what the transaction has made of the archive itself.
-    fn commit(
-        &self,
-        transaction: redb::WriteTransaction,
-        replica: ReplicaId,
-        marked: bool,
-    ) -> Result<(), ArchiveError> {
-        // Whoever writes next waits for this commit, and must find what it says; so it is set before. Should it fail, the
-        // archive is of no use any more.
-        let before =
-            (self.replica.swap(replica.0, Ordering::SeqCst), self.marked.swap(marked, Ordering::SeqCst));
-        let committed = transaction.commit();
-        if committed.is_err() {
-            self.replica.store(before.0, Ordering::SeqCst);
-            self.marked.store(before.1, Ordering::SeqCst);
-        }
-        Ok(committed?)
     }
 
     /// Returns whether the state of the allocator has not been written for a while, and notes that it is now.
@@ -424,16 +400,6 @@ fn open_checked(file: &Path, folder: &Path, root: &Path, clean: bool) -> Result<
             index_directories(&transaction, &interner)?;
             meta.insert("directories", &[1][..])?;
         }
-        if meta.get("tombstones")?.is_none() {
-            index_tombstones(&transaction, &interner)?;
-            meta.insert("tombstones", &[1][..])?;
-        }
-        transaction.open_table(MARKS)?;
-        transaction.open_table(OPENINGS)?;
-        transaction.open_table(ACKNOWLEDGED)?;
-        transaction.open_table(HELD)?;
-        transaction.open_table(LATE)?;
-        transaction.open_table(DAYS)?;
         transaction.open_table(SEQUENCES)?;
         transaction.open_table(POSITIONS)?;
         transaction.open_table(SCOPES)?;
@@ -448,8 +414,7 @@ fn open_checked(file: &Path, folder: &Path, root: &Path, clean: bool) -> Result<
     let interner = Arc::new(RwLock::new(interner));
     let archive = Archive {
         db,
-        replica: AtomicU64::new(replica.0),
-        marked: AtomicBool::new(false),
+        replica,
         interner,
         folder: folder.to_owned(),
         durable: AtomicU64::new(0),
@@ -485,20 +450,6 @@ fn index_directories(transaction: &redb::WriteTransaction, interner: &Interner) 
         let record = record.ok_or(ArchiveError::Damaged("a record cannot be read"))?;
         if let Some(inode) = directory_key(&record) {
             directories.insert(inode, key.value())?;
-        }
-    }
-    Ok(())
-}
-
-/// Fills the index of tombstones in an archive of a version that had none.
-fn index_tombstones(transaction: &redb::WriteTransaction, interner: &Interner) -> Result<(), ArchiveError> {
-    let mut tombstones = transaction.open_table(TOMBSTONES)?;
-    for row in transaction.open_table(ENTRIES)?.iter()? {
-        let (key, value) = row?;
-        let record = decode_record(value.value(), interner);
-        let record = record.ok_or(ArchiveError::Damaged("a record cannot be read"))?;
-        if !record.entry.content.is_live() {
-            tombstones.insert(record.sequence.0, key.value())?;
         }
     }
     Ok(())
@@ -542,7 +493,7 @@ fn set_aside(file: &Path) -> std::io::Result<PathBuf> {
 }
 
 /// Returns a random number that is not 0, from the kernel.
-pub(super) fn random_id() -> std::io::Result<u64> {
+fn random_id() -> std::io::Result<u64> {
     let mut bytes = [0u8; 8];
     loop {
         rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())?;

@@ -3,8 +3,8 @@
 use super::codec::{Disputed, Intent, Interner, Open, decode_holder, decode_record, without_format};
 use super::open::{ArchiveError, last_sequence};
 use super::{
-    ACKNOWLEDGED, CONTENTS, DIRECTORIES, DISPUTED, ENTRIES, INTENTS, LATE, MARKS, META, OPEN, OPENINGS,
-    PEERS, POSITIONS, RENAMES, SCOPES, SEQUENCES, below, key, path, start_of,
+    CONTENTS, DIRECTORIES, DISPUTED, ENTRIES, INTENTS, META, OPEN, PEERS, POSITIONS, RENAMES, SCOPES,
+    SEQUENCES, below, key, path, start_of,
 };
 use crate::core::entry::{Content, Digest, Record};
 use crate::core::path::RelPath;
@@ -19,18 +19,14 @@ pub struct Snapshot {
     sequences: ReadOnlyTable<u64, &'static [u8]>,
     contents: ReadOnlyTable<(u64, u64), ()>,
     directories: ReadOnlyTable<u64, &'static [u8]>,
-    pub(super) positions: ReadOnlyTable<u64, u64>,
+    positions: ReadOnlyTable<u64, u64>,
     scopes: ReadOnlyTable<u64, u64>,
     open: ReadOnlyTable<(u64, &'static [u8]), &'static [u8]>,
     disputed: ReadOnlyTable<(u64, &'static [u8]), &'static [u8]>,
     peers: ReadOnlyTable<u64, &'static [u8]>,
     intents: ReadOnlyTable<&'static [u8], &'static [u8]>,
     renames: ReadOnlyTable<&'static [u8], &'static [u8]>,
-    pub(super) meta: ReadOnlyTable<&'static str, &'static [u8]>,
-    pub(super) marks: ReadOnlyTable<u64, (u64, u64)>,
-    pub(super) openings: ReadOnlyTable<u64, &'static [u8]>,
-    pub(super) acknowledged: ReadOnlyTable<u64, u64>,
-    pub(super) late: ReadOnlyTable<u64, ()>,
+    meta: ReadOnlyTable<&'static str, &'static [u8]>,
     interner: Arc<RwLock<Interner>>,
 }
 
@@ -55,10 +51,6 @@ impl Snapshot {
             intents: transaction.open_table(INTENTS)?,
             renames: transaction.open_table(RENAMES)?,
             meta: transaction.open_table(META)?,
-            marks: transaction.open_table(MARKS)?,
-            openings: transaction.open_table(OPENINGS)?,
-            acknowledged: transaction.open_table(ACKNOWLEDGED)?,
-            late: transaction.open_table(LATE)?,
             interner,
         })
     }

@@ -4,12 +4,10 @@ use super::codec::{
     Disputed, Intent, Interner, Open, RenameIntent, decode_holder, decode_record, encode_holder,
     encode_record, with_format, without_format,
 };
-use super::marks::add_mark;
 use super::open::{ArchiveError, last_sequence};
 use super::{
-    ACKNOWLEDGED, CONTENTS, DAYS, DIRECTORIES, DISPUTED, ENTRIES, HELD, INTENTS, LATE, MARKS, META, OPEN,
-    OPENINGS, PEERS, POSITIONS, RENAMES, REPLICAS, SCOPES, SEQUENCES, TOMBSTONES, below, content_key,
-    directory_key, key, path,
+    CONTENTS, DIRECTORIES, DISPUTED, ENTRIES, INTENTS, META, OPEN, PEERS, POSITIONS, RENAMES, REPLICAS,
+    SCOPES, SEQUENCES, below, content_key, directory_key, key, path,
 };
 use crate::core::entry::{AttributeMask, Record};
 use crate::core::path::RelPath;
@@ -19,38 +17,28 @@ use std::ops::Bound;
 use std::sync::{Arc, RwLock};
 
 /// So many records are held in memory while all of them are gone through.
-pub(super) const AT_ONCE: usize = 4096;
+const AT_ONCE: usize = 4096;
 
 /// Changes to an archive, all or none.
 pub struct Writer<'t> {
-    pub(super) entries: Table<'t, &'static [u8], &'static [u8]>,
+    entries: Table<'t, &'static [u8], &'static [u8]>,
     sequences: Table<'t, u64, &'static [u8]>,
     contents: Table<'t, (u64, u64), ()>,
     replicas: Table<'t, u32, u64>,
-    pub(super) meta: Table<'t, &'static str, &'static [u8]>,
-    pub(super) positions: Table<'t, u64, u64>,
-    pub(super) scopes: Table<'t, u64, u64>,
-    pub(super) open: Table<'t, (u64, &'static [u8]), &'static [u8]>,
+    meta: Table<'t, &'static str, &'static [u8]>,
+    positions: Table<'t, u64, u64>,
+    scopes: Table<'t, u64, u64>,
+    open: Table<'t, (u64, &'static [u8]), &'static [u8]>,
     disputed: Table<'t, (u64, &'static [u8]), &'static [u8]>,
     peers: Table<'t, u64, &'static [u8]>,
+    intents: Table<'t, &'static [u8], &'static [u8]>,
     renames: Table<'t, &'static [u8], &'static [u8]>,
     directories: Table<'t, u64, &'static [u8]>,
-    pub(super) intents: Table<'t, &'static [u8], &'static [u8]>,
-    pub(super) interner: Interner,
-    pub(super) marks: Table<'t, u64, (u64, u64)>,
-    pub(super) openings: Table<'t, u64, &'static [u8]>,
-    pub(super) tombstones: Table<'t, u64, &'static [u8]>,
-    pub(super) acknowledged: Table<'t, u64, u64>,
-    pub(super) held: Table<'t, (u64, &'static [u8]), bool>,
-    pub(super) late: Table<'t, u64, ()>,
-    pub(super) days: Table<'t, u64, u64>,
+    interner: Interner,
     interned: usize,
     shared: Arc<RwLock<Interner>>,
-    pub(super) replica: ReplicaId,
-    pub(super) last: Sequence,
-    /// This opening of the archive has a mark.
-    marked: bool,
-    first: Sequence,
+    replica: ReplicaId,
+    last: Sequence,
     live: u64,
 }
 
@@ -58,7 +46,6 @@ impl<'t> Writer<'t> {
     pub(super) fn new(
         transaction: &'t WriteTransaction,
         replica: ReplicaId,
-        marked: bool,
         shared: Arc<RwLock<Interner>>,
     ) -> Result<Writer<'t>, ArchiveError> {
         let sequences = transaction.open_table(SEQUENCES)?;
@@ -85,21 +72,12 @@ impl<'t> Writer<'t> {
             intents: transaction.open_table(INTENTS)?,
             renames: transaction.open_table(RENAMES)?,
             directories: transaction.open_table(DIRECTORIES)?,
-            marks: transaction.open_table(MARKS)?,
-            openings: transaction.open_table(OPENINGS)?,
-            tombstones: transaction.open_table(TOMBSTONES)?,
-            acknowledged: transaction.open_table(ACKNOWLEDGED)?,
-            held: transaction.open_table(HELD)?,
-            late: transaction.open_table(LATE)?,
-            days: transaction.open_table(DAYS)?,
             interner,
             shared,
             replica,
             sequences,
             meta,
             last,
-            marked,
-            first: last,
             live,
         })
     }
@@ -186,9 +164,6 @@ impl<'t> Writer<'t> {
         if let Some(inode) = directory_key(record) {
             self.directories.insert(inode, key)?;
         }
-        if !record.entry.content.is_live() {
-            self.tombstones.insert(record.sequence.0, key)?;
-        }
         self.live += u64::from(record.entry.content.is_live());
         Ok(())
     }
@@ -213,9 +188,6 @@ impl<'t> Writer<'t> {
             && self.directories.get(inode)?.is_some_and(|at| at.value() == key)
         {
             self.directories.remove(inode)?;
-        }
-        if !old.entry.content.is_live() {
-            self.tombstones.remove(old.sequence.0)?;
         }
         Ok(())
     }
@@ -275,15 +247,6 @@ impl<'t> Writer<'t> {
         Ok(())
     }
 
-    /// Notes that this opening has a mark from here on, whatever is written.
-    pub(super) fn mark(&mut self) -> Result<(), ArchiveError> {
-        if !self.marked {
-            add_mark(&mut self.marks, self.first)?;
-            self.marked = true;
-        }
-        Ok(())
-    }
-
     /// Notes up to which of the peer's numbers everything is dealt with, and the scope of that: a number that stands
     /// for what was left out on the way. In another scope the position says nothing.
     pub fn set_position(
@@ -294,7 +257,6 @@ impl<'t> Writer<'t> {
     ) -> Result<(), ArchiveError> {
         self.positions.insert(peer.0, sequence.0)?;
         self.scopes.insert(peer.0, scope)?;
-        self.late.remove(peer.0)?;
         Ok(())
     }
 
@@ -387,18 +349,13 @@ impl<'t> Writer<'t> {
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Result<(Sequence, bool), ArchiveError> {
-        if self.last > self.first {
-            // Before any new version leaves: it is in the same transaction.
-            self.mark()?;
-            self.note_day(self.first)?;
-        }
+    pub(super) fn finish(mut self) -> Result<Sequence, ArchiveError> {
         // The counter stands on its own: the record with the last number may have been removed.
         self.meta.insert("sequence", &self.last.0.to_be_bytes()[..])?;
         self.meta.insert("live", &self.live.to_be_bytes()[..])?;
         // If the commit fails after this, ids are in memory that are not on the disk. They keep their numbers, and the
         // next transaction stores them.
         *self.shared.write().expect("no thread panics with the interner locked") = self.interner;
-        Ok((self.last, self.marked))
+        Ok(self.last)
     }
 }

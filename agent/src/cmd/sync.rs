@@ -92,31 +92,15 @@ async fn test_server(options: &Options, reporter: &Reporter) -> Result<ExitStatu
 
 /// One pass, and with `retry` further ones while paths fail.
 pub(super) async fn passes(options: &Options, reporter: &Reporter) -> Result<ExitStatus> {
-    let mut status = pass_anew(options, reporter).await?;
+    let mut status = pass(options, reporter).await?;
     for _ in 0..options.command.retry {
         if status != ExitStatus::Failed {
             break;
         }
         reporter.note("some paths failed: trying again");
-        status = pass_anew(options, reporter).await?;
+        status = pass(options, reporter).await?;
     }
     Ok(status)
-}
-
-/// How often a pass is made anew because one of the archives was a copy: each end may find that out of itself.
-const ANEW: u32 = 3;
-
-/// One pass; once more where an archive turned out to be a copy.
-async fn pass_anew(options: &Options, reporter: &Reporter) -> Result<ExitStatus> {
-    for _ in 0..ANEW {
-        match pass(options, reporter).await {
-            Err(error) if matches!(error.downcast_ref(), Some(LinkError::Renewed)) => {
-                reporter.note(&format!("{error:#}"));
-            }
-            done => return done,
-        }
-    }
-    pass(options, reporter).await
 }
 
 async fn pass(options: &Options, reporter: &Reporter) -> Result<ExitStatus> {
@@ -144,13 +128,7 @@ async fn pass(options: &Options, reporter: &Reporter) -> Result<ExitStatus> {
     let root = &options.roots[other];
     let reached = reach(options, root).await?;
     reached.notices.iter().for_each(|notice| reporter.note(notice));
-    let mut connected = match reached.open(setup, root).await {
-        Ok(connected) => connected,
-        Err(error) => {
-            close(replica);
-            return Err(error);
-        }
-    };
+    let mut connected = reached.open(setup, root).await?;
     let names: Vec<String> = options.roots.iter().map(ToString::to_string).collect();
     reporter.start(&names.join(" and "));
     let reporter = &reporter.of_link(root.to_string());

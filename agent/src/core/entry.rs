@@ -214,13 +214,6 @@ impl Entry {
         content.counter(replica).max(attributes.counter(replica)).max(self.mtime_version.counter(replica))
     }
 
-    /// Returns whether the entry has seen of a replica what it made after a number, in any register or in what was joined
-    /// into it.
-    pub fn has_seen_more(&self, replica: ReplicaId, than: Sequence) -> bool {
-        let same = self.content_lineage.same.iter().chain(&self.attributes_lineage.same);
-        self.counter(replica) > than.0 || same.into_iter().any(|version| version.counter(replica) > than.0)
-    }
-
     /// Returns what versions and extended attributes take in memory, in bytes.
     pub fn variable_size(&self) -> usize {
         let versions =

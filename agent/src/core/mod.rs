@@ -6,7 +6,6 @@ pub mod escaped;
 pub mod extended;
 pub mod filter;
 pub mod guard;
-pub mod marks;
 pub mod order;
 pub mod path;
 pub mod reconcile;

@@ -122,13 +122,6 @@ impl Version {
     pub fn bumped(&self, replica: ReplicaId, counter: Sequence) -> Version {
         self.join(&Version::of(replica, counter))
     }
-
-    /// Returns this version without what it has seen of `replica` after `until`.
-    #[must_use]
-    pub fn cut(&self, replica: ReplicaId, until: Sequence) -> Version {
-        let pairs = self.0.iter().map(|&(id, n)| (id, if id == replica { n.min(until.0) } else { n }));
-        Version(pairs.filter(|&(_, n)| n > 0).collect())
-    }
 }
 
 /// The version of one register together with the versions that carried the same state when they were joined into it.

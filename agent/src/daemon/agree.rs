@@ -169,9 +169,6 @@ mod tests {
             link: link.options.clone(),
             options: link.replica.clone(),
             capabilities: crate::link::session::capabilities_of(lasts),
-            own: Default::default(),
-            known: Vec::new(),
-            late: Vec::new(),
         }
     }
 

@@ -154,30 +154,6 @@ fn tolerate(done: Result<()>) -> Result<Option<()>> {
     }
 }
 
-/// Returns one extended attribute of vfsync's own; `None` where there is none.
-///
-/// # Errors
-/// When the file system cannot tell.
-pub(crate) fn get_one(handle: impl AsFd, name: &str) -> io::Result<Option<Vec<u8>>> {
-    Ok(Handle(handle.as_fd()).get(name.as_bytes())?)
-}
-
-/// Sets one extended attribute of vfsync's own.
-///
-/// # Errors
-/// When it cannot be set there.
-pub(crate) fn set_one(handle: impl AsFd, name: &str, value: &[u8]) -> io::Result<()> {
-    Ok(Handle(handle.as_fd()).set(name.as_bytes(), value)?)
-}
-
-/// Removes one extended attribute of vfsync's own.
-///
-/// # Errors
-/// When it is not there, or cannot be removed.
-pub(crate) fn remove_one(handle: impl AsFd, name: &str) -> io::Result<()> {
-    Ok(Handle(handle.as_fd()).remove(name.as_bytes())?)
-}
-
 /// Something open, perhaps only as a path: then it is reached by the one name that nobody can swap.
 struct Handle<'f>(BorrowedFd<'f>);
 

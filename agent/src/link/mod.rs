@@ -12,7 +12,6 @@
 mod compress;
 mod content;
 pub mod credit;
-pub(crate) mod dealt;
 pub(crate) mod delta;
 mod event;
 mod gauge;
@@ -98,11 +97,6 @@ pub(crate) struct Shared {
     pub asked: Mutex<HashSet<OfferNumber>>,
     /// How many of those with a basis.
     pub bases: AtomicUsize,
-    /// What the peer has dealt with.
-    pub dealt: Arc<Mutex<dealt::Dealt>>,
-    /// There is a session with it.
-    #[allow(dead_code)] // Its end is what counts.
-    pub present: dealt::Presence,
     /// What the peer did not take of it, and why.
     pub refused: Mutex<BTreeMap<RelPath, String>>,
     pub offer_credit: Credit,
@@ -343,21 +337,6 @@ impl Shared {
         if let Some(sent) = &sent {
             self.replica.times.add(Stage::Answer, sent.at.elapsed());
             gauge::note(self, &sent.path, &verdict);
-            let mut dealt = self.dealt.lock().expect("no thread panics with this locked");
-            match &verdict {
-                Verdict::Have | Verdict::Took(_) | Verdict::TookPartly(..) | Verdict::Won(_) => {
-                    dealt.closed(&sent.path);
-                }
-                Verdict::Conflict { at, .. } => {
-                    dealt.opened(&sent.path, false);
-                    dealt.opened(at, true);
-                }
-                Verdict::Waits | Verdict::Forbidden(_) | Verdict::Failed(_) => {
-                    // A rename stands for all that has another name.
-                    dealt.opened(&sent.path, sent.from.is_some());
-                    sent.from.iter().for_each(|from| dealt.opened(from, true));
-                }
-            }
         }
         if let (Some(sent), Verdict::Took(Action::Rename)) = (&sent, &verdict) {
             if let Some(from) = &sent.from {

@@ -48,8 +48,6 @@ pub(super) struct Offerer {
     peer_is_empty: bool,
     /// Content goes along with what changed.
     inline: bool,
-    /// The peer has dealt with nothing of this replica's.
-    anew: bool,
     /// Records that the peer computes for itself are sent all the same: it is not known whether it did.
     first: bool,
     next: u64,
@@ -111,7 +109,6 @@ impl Offerer {
             peer_is_empty,
             // Two trees that meet for the first time have most contents in common.
             inline: peer_is_empty || after.is_some(),
-            anew: after.is_none(),
             first: true,
             next: 0,
             batches: 0,
@@ -389,9 +386,7 @@ impl Offerer {
         record: &Record,
         again: bool,
     ) -> Option<Offer> {
-        // A peer that meets this replica as at the first time may have forgotten what it once sent: with tombstones, say.
-        let anew = self.first && self.anew;
-        let is_from_peer = record.from == Some(shared.peer) && !(record.computed && self.first) && !anew;
+        let is_from_peer = record.from == Some(shared.peer) && !(record.computed && self.first);
         if path.is_root() || (is_from_peer && !again) || shared.leaves_out(path) {
             return None;
         }

@@ -7,7 +7,7 @@ use super::event;
 use super::offer::rename_cost;
 use super::order::Sorter;
 use super::{BATCH_COST, Event, FRAME_COST, Shared};
-use crate::archive::{ArchiveError, Durable, Expired};
+use crate::archive::ArchiveError;
 use crate::core::entry::Content;
 use crate::core::order::{Phase, Phases};
 use crate::core::path::RelPath;
@@ -21,7 +21,6 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// So many offers, or so much content with them, are put into the tree at once at the most.
@@ -37,8 +36,6 @@ const TRIES: u32 = 4;
 /// So many contents may be on their way at a time.
 const OPEN_TRANSFERS: usize = 64;
 pub(super) const MOST_RESOLVED: usize = 100_000;
-/// How often tombstones that nobody needs any more are looked for while a session lasts.
-const EXPIRY: Duration = Duration::from_secs(60);
 /// How often the peer is asked for one resolution: what it is asked for may have changed under it.
 const ASKED: u32 = 3;
 
@@ -61,8 +58,6 @@ pub(super) enum Task {
     DataEnd(OfferNumber, bool),
     /// What [`Shared::resolutions`] holds.
     Resolve,
-    /// The peer has said what it has dealt with: [`Shared::dealt`].
-    Dealt,
 }
 
 /// Why receiving ended.
@@ -72,7 +67,7 @@ pub(super) enum ReceiveError {
     Archive(ArchiveError),
     Scan(ScanError),
     /// The peer has seen more of this replica than its archive knows.
-    IsCopy,
+    RolledBack,
 }
 
 impl From<Closed> for ReceiveError {
@@ -120,10 +115,6 @@ pub(super) struct Receiver {
     asked: HashMap<RelPath, u32>,
     /// More is waited for than can be noted: what has come stands, and no position says that it was all.
     asks_in_vain: bool,
-    /// Everything up to this number of the peer has come, and was dealt with.
-    position: Sequence,
-    /// When it was last looked for tombstones that nobody needs any more.
-    expired: Option<Instant>,
     given_offers: Arc<AtomicU64>,
     given_data: Arc<AtomicU64>,
 }
@@ -168,8 +159,6 @@ impl Receiver {
             resolutions: Vec::new(),
             asked: HashMap::new(),
             asks_in_vain: false,
-            position: Sequence(0),
-            expired: None,
             given_offers,
             given_data,
         }
@@ -218,7 +207,7 @@ impl Receiver {
                 let (id, known) = (self.shared.replica.id(), self.shared.replica.archive.durable());
                 for offer in offers {
                     if offer.entry.counter(id) > known.0 {
-                        return Err(ReceiveError::IsCopy);
+                        return Err(ReceiveError::RolledBack);
                     }
                     self.supersede(&offer.path)?;
                     // One state of a path after the other.
@@ -274,10 +263,6 @@ impl Receiver {
                 drop(asked);
                 self.resolutions.truncate(MOST_RESOLVED);
                 self.resolve()?;
-            }
-            Task::Dealt => {
-                self.shared.dealt.lock().expect("no thread panics with this locked").told = false;
-                self.acknowledge()?;
             }
             Task::DataEnd(number, complete) => {
                 self.give_data(FRAME_COST)?;
@@ -423,40 +408,8 @@ impl Receiver {
         self.resolve()?;
         self.resolutions.clear();
         if !self.shared.is_plan() {
-            if whole {
-                self.position = through;
-            }
-            let when = self.shared.replica.archive.read()?.head()?;
-            self.shared.send(&Message::Done { through, when })?;
-            self.acknowledge()?;
+            self.shared.send(&Message::Done(through))?;
         }
-        Ok(())
-    }
-
-    /// Notes what the peer has dealt with of what was offered to it, and forgets the tombstones that this was the last to
-    /// need.
-    fn acknowledge(&mut self) -> Result<(), ReceiveError> {
-        // Offers that wait here may be of older states.
-        let waits = !self.queue.is_empty() || !self.wanted.is_empty() || !self.arrived.is_empty();
-        if self.shared.is_plan() || waits || !self.shared.paths.is_empty() {
-            return Ok(());
-        }
-        let mut dealt = self.shared.dealt.lock().expect("no thread panics with this locked");
-        if !dealt.came(self.position) {
-            return Ok(());
-        }
-        let is_time = self.expired.is_none_or(|last| last.elapsed() >= EXPIRY);
-        let patience = self.shared.replica.options.tombstones;
-        let present = self.shared.replica.present();
-        let expired = self.shared.replica.archive.write(Durable::Later, |w| {
-            w.acknowledge(self.shared.peer, dealt.through, dealt.open())?;
-            if is_time { w.expire(patience, &present) } else { Ok(Expired::default()) }
-        })?;
-        drop(dealt);
-        if is_time {
-            self.expired = Some(Instant::now());
-        }
-        super::dealt::tell(&expired);
         Ok(())
     }
 
@@ -587,7 +540,7 @@ impl Receiver {
     fn give_up(&mut self, stale: Vec<Incoming>) -> Result<(), ReceiveError> {
         let shared = self.shared.clone();
         let mut verdicts = Vec::new();
-        shared.replica.archive.write(Durable::Later, |w| {
+        shared.replica.archive.write(crate::archive::Durable::Later, |w| {
             let mut open = shared.open.write().expect("no thread panics with this locked");
             for incoming in &stale {
                 let why = incoming

@@ -203,8 +203,6 @@ impl Draft {
             "maxbackups" => replica.backup.most = value::count(text)?,
             "retry" => command.retry = value::count(text)?,
             "maxthreads" => replica.max_threads = Some(value::count(text)?).filter(|&n| n > 0),
-            "tombstone-days" => replica.tombstones.days = u64::from(value::count::<u32>(text)?),
-            "tombstone-max" => replica.tombstones.most = value::count(text)?,
             "confirm-deletes" => replica.confirm_deletes = Some(value::count(text)?),
             other => unreachable!("the table has no number {other} that works"),
         }

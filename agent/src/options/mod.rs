@@ -17,7 +17,6 @@ pub use build::RootsWanted;
 pub use link::{AttributeOptions, Compress, Forbidden, LinkOptions, Order, Policy, Preference, Preferred};
 pub use setting::{OptionError, Origin, Setting};
 
-use crate::archive::Patience;
 use crate::core::extended::ExtendedNames;
 use crate::core::filter::{FilterError, Pathspec};
 use crate::core::path::RelPath;
@@ -79,8 +78,6 @@ pub struct ReplicaOptions {
     pub capture_ring: Option<u32>,
     /// How many threads read and hash; `None` is one a processor.
     pub max_threads: Option<u32>,
-    /// How long tombstones are kept for peers that do not come.
-    pub tombstones: Patience,
 }
 
 impl Default for ReplicaOptions {
@@ -101,7 +98,6 @@ impl Default for ReplicaOptions {
             capture: CaptureChoice::Auto,
             capture_ring: None,
             max_threads: None,
-            tombstones: Patience { days: 30, most: 1_000_000 },
         }
     }
 }

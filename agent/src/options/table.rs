@@ -225,8 +225,6 @@ pub static OPTIONS: &[OptionDef] = &[
     def(Own, "json", Bool, "", Works, "One JSON object a line on standard output, what people read on standard error"),
     def(Own, "max-delete", Text, "N|N%", Works, "Stop when a pass would delete more [default: 50%, and more than 100]"),
     def(Own, "confirm-deletes", Int, "N", Works, "Allow this pass up to N deletions"),
-    def(Own, "tombstone-days", Int, "N", Works, "How many days it is remembered what was deleted, for hosts that are away [default: 30]"),
-    def(Own, "tombstone-max", Int, "N", Works, "How much deleted is remembered at most for hosts that are away [default: 1000000]"),
     def(Own, "capture", Text, "TIER", Works, "How changes are noticed: auto, ebpf, kprobe, fentry, tracepoint, fanotify, scan [default: auto]"),
     def(Own, "capture-ring", Text, "SIZE", Works, "Room in the kernel for events that wait, from 64K to 256M; more than it holds has everything looked at [default: 4M]"),
     def(Own, "fsync", Text, "WHEN", Works, "When data is made durable: batch, file, none [default: batch]"),

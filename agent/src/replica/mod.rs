@@ -13,7 +13,6 @@ mod cuts;
 mod findings;
 pub mod follow;
 mod gone;
-mod marks;
 mod open;
 pub mod owners;
 mod ownership;
@@ -28,7 +27,6 @@ mod versions;
 
 pub use busy::{Busy, Held};
 pub use findings::{Problem, Severity};
-pub use marks::{Introduction, Recognised};
 pub use open::{OpenError, Replica, boot_id, identity, inodes_up, is_wanted, known_roots, want};
 pub(crate) use renames::Recorded;
 pub use tally::{Count, Tally};

@@ -52,18 +52,6 @@ pub enum OpenError {
     /// Its archive cannot be used.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// The tree was put back to an earlier state, and its archive was not.
-    #[error(
-        "the root {root} is older than its archive (put back from a backup or a snapshot?): what was changed since would be \
-         undone everywhere. Move the folder {folder} away and try again: the replica starts as a new one, which deletes and \
-         reverts nothing"
-    )]
-    OlderRoot {
-        /// The root.
-        root: PathBuf,
-        /// The archive's folder.
-        folder: PathBuf,
-    },
     /// The patterns of an option cannot be used.
     #[error(transparent)]
     Filter(#[from] FilterError),
@@ -123,10 +111,6 @@ pub struct Replica {
     pub(super) restless: Restless,
     /// Grows with every decision of a person about a conflict.
     decided: watch::Sender<u64>,
-    /// The peers with which there are sessions, one for each.
-    pub(super) present: Mutex<Vec<ReplicaId>>,
-    /// Grows when the replica takes a new id.
-    pub(super) renewed: watch::Sender<u64>,
     /// Deletions that were found lately.
     pub(super) spate: Mutex<Spate>,
     pub(super) started: Instant,
@@ -164,7 +148,6 @@ impl Replica {
         let identity = identity(&dir).map_err(io)?;
         let capabilities = Capabilities::probe(&dir).map_err(io)?;
         let (archive, opened) = Archive::open(state, &canonical, identity)?;
-        super::marks::look_at_root(&dir, &archive, &canonical)?;
         let snapshot = archive.read()?;
         let boot = boot_id();
         let same_boot = snapshot.boot()?.is_some_and(|b| b == boot);
@@ -223,8 +206,6 @@ impl Replica {
             renames: Renames::default(),
             restless: Restless::default(),
             decided: watch::Sender::new(0),
-            present: Mutex::default(),
-            renewed: watch::Sender::new(0),
             spate: Mutex::default(),
             started: Instant::now(),
             approved: AtomicU64::new(0),

@@ -27,9 +27,9 @@ use super::{
 };
 
 /// The version of the protocol that this program speaks.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 3;
 /// The oldest version of the protocol that this program understands.
-pub const OLDEST_PROTOCOL_VERSION: u16 = 4;
+pub const OLDEST_PROTOCOL_VERSION: u16 = 3;
 
 const MAGIC: [u8; 8] = *b"\0vfsync\n";
 /// How much foreign text is read in search of the magic.

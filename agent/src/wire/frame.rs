@@ -4,9 +4,7 @@ use super::compressed::{COMPRESSED, expand};
 use super::message::{Message, Offer, OfferNumber, Want};
 use crate::core::entry::Content;
 use crate::core::filter::is_reserved;
-use crate::core::marks::{Openings, PASSED_ON};
 use crate::core::renamed::Renamed;
-use crate::core::version::ReplicaId;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// The longest frame, in bytes, without its length.
@@ -16,9 +14,6 @@ const MAX_TARGET: usize = 4096;
 
 /// The longest name of an account, in bytes: more than any system allows.
 const MAX_ACCOUNT: usize = 256;
-
-/// So many peers may be late.
-const MOST_LATE: usize = 4096;
 
 /// The most chunks of a basis: so many fit into a frame.
 pub const MAX_CHUNKS: usize = 150_000;
@@ -127,8 +122,6 @@ fn check(message: &Message) -> Result<(), WireError> {
         Message::Offers(offers) => offers.iter().try_for_each(check_offer),
         Message::Want(wants) => wants.iter().try_for_each(check_want),
         Message::Renamed(renamed) => check_renamed(renamed),
-        Message::Hello(hello) => check_openings(&hello.own, &hello.known, &hello.late),
-        Message::Welcome(welcome) => check_openings(&welcome.own, &welcome.known, &welcome.late),
         _ => Ok(()),
     }
 }
@@ -138,18 +131,6 @@ fn check_renamed(renamed: &Renamed) -> Result<(), WireError> {
     match names.any(is_reserved) || !renamed.is_sane() {
         true => Err(WireError::Senseless("a rename that cannot be")),
         false => Ok(()),
-    }
-}
-
-fn check_openings(
-    own: &Openings,
-    known: &[(ReplicaId, Openings)],
-    late: &[ReplicaId],
-) -> Result<(), WireError> {
-    let sane = own.is_sane() && known.iter().all(|(_, openings)| openings.is_sane());
-    match sane && known.len() <= PASSED_ON && late.len() <= MOST_LATE {
-        true => Ok(()),
-        false => Err(WireError::Senseless("too much about the openings of archives")),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The messages. Both ends send the same ones, but for the opening: the end that dials says [`Hello`], and starts.
 
 use crate::core::entry::{Content, Entry, Kind};
-use crate::core::marks::Openings;
 use crate::core::path::RelPath;
 use crate::core::renamed::Renamed;
 use crate::core::version::{ReplicaId, Sequence};
@@ -44,12 +43,6 @@ pub struct Hello {
     pub options: ReplicaOptions,
     /// What else this end can do.
     pub capabilities: Vec<Capability>,
-    /// The openings of the archive of the end that dials.
-    pub own: Openings,
-    /// What it knows of those of others.
-    pub known: Vec<(ReplicaId, Openings)>,
-    /// Who was away for longer than it keeps tombstones: is met as at the first time.
-    pub late: Vec<ReplicaId>,
 }
 
 /// Accepts a session.
@@ -65,12 +58,6 @@ pub struct Welcome {
     pub notices: Vec<String>,
     /// What else this end can do.
     pub capabilities: Vec<Capability>,
-    /// As in [`Hello`].
-    pub own: Openings,
-    /// As in [`Hello`].
-    pub known: Vec<(ReplicaId, Openings)>,
-    /// As in [`Hello`].
-    pub late: Vec<ReplicaId>,
 }
 
 /// What the end that dials wants.
@@ -251,13 +238,8 @@ pub enum Message {
     Batch(Batch),
     /// Answers.
     Verdicts(Vec<(OfferNumber, Verdict)>),
-    /// Everything up to `through` of yours is dealt with, durably. It counts when everything up to `when` of mine has come.
-    Done {
-        /// Yours.
-        through: Sequence,
-        /// Mine.
-        when: Sequence,
-    },
+    /// Everything up to this number of yours is dealt with, durably.
+    Done(Sequence),
     /// Send content.
     Want(Vec<Want>),
     /// The next bytes of the content of an offer are these of the basis.
@@ -316,8 +298,6 @@ pub enum Message {
     /// The session cannot be: this replica is configured otherwise for its link with the one that asks. Both ways of it. The
     /// last message; only to an end that names it among its capabilities.
     Otherwise(ReplicaId, String),
-    /// My archive is a copy, and I have a new id: dial again. The last message.
-    Renewed,
 }
 
 /// What a person has chosen at a path.

@@ -12,8 +12,6 @@ const IGNORED: &[u8] = b"Regex !.*";
 /// Access lists are carried as such ([`Acls`]), never as bytes.
 const ACCESS_LISTS: &[u8] = b"system.posix_acl_";
 const USER: &[u8] = b"user.";
-/// vfsync's own: the mark on the root of a replica, which may lie in another.
-const OWN: &[u8] = b"user.vfsync.";
 
 /// Which of the extended attributes, and whether access lists, are looked at and carried.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +54,7 @@ impl ExtendedNames {
     /// with a `!` before them, as in Unison.
     pub fn carries(&self, name: &[u8]) -> bool {
         let Some(ignored) = &self.xattrs else { return false };
-        if name.starts_with(ACCESS_LISTS) || name.starts_with(OWN) {
+        if name.starts_with(ACCESS_LISTS) {
             return false;
         }
         let (shown, default) = match name.strip_prefix(USER) {

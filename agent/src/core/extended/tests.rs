@@ -136,7 +136,6 @@ fn only_user_attributes_are_carried_unless_an_exception_names_others() {
     assert!(plain.carries(b"user.comment") && plain.carries(b"user.a//b"));
     // Written as what is not the user's.
     assert!(!plain.carries(b"user.!x"));
-    assert!(!plain.carries(b"user.vfsync.mark.0000000000000001"));
     for name in [
         "security.capability",
         "trusted.x",

@@ -85,14 +85,6 @@ pub struct Policy {
     pub first_meeting: bool,
     /// What may not be done here.
     pub forbidden: Forbidden,
-    /// The peer has dealt with what is known here of the path: what it has there now came after that. Of two that made
-    /// and deleted a path, one may have forgotten that by now, and makes it anew as if it never had been.
-    pub dealt_with: bool,
-    /// One of the two was away for longer than the other remembers deletions: what stands wins over what was deleted.
-    pub late: bool,
-    /// A deletion of what was never here is remembered: others are linked with this replica, and may bring an older state of
-    /// the path when the peer has forgotten that it was deleted.
-    pub remembers: bool,
 }
 
 impl Policy {
@@ -105,9 +97,6 @@ impl Policy {
             force: None,
             first_meeting: false,
             forbidden: Forbidden::default(),
-            dealt_with: false,
-            late: false,
-            remembers: false,
         }
     }
 }
@@ -168,10 +157,7 @@ pub fn reconcile(local: Option<&Entry>, remote: &Entry, above: Above, policy: &P
 /// The peer has something of which nothing is known here.
 fn meet_nothing(remote: &Entry, above: Above, policy: &Policy) -> Decision {
     if !remote.content.is_live() {
-        return match policy.remembers {
-            true => Decision::Merge(Box::new(remote.clone())),
-            false => Decision::Keep,
-        };
+        return Decision::Keep;
     }
     let nothing = || {
         let mut tombstone = remote.clone();
@@ -209,13 +195,6 @@ fn vouched(remote: &Entry, policy: &Policy) -> AttributeMask {
 fn meet(local: &Entry, remote: &Entry, above: Above, policy: &Policy) -> Decision {
     if let Some(forced) = force(local, remote, policy) {
         return forced;
-    }
-    if policy.late && policy.prefer.is_none() {
-        match (local.content.is_live(), remote.content.is_live()) {
-            (true, false) => return Decision::Win(Box::new(local.joined_versions(remote))),
-            (false, true) => return Decision::Yield,
-            (true, true) | (false, false) => {}
-        }
     }
     let relation = local.content_lineage.relation(&remote.content_lineage);
     let equal = local.content == remote.content;
@@ -428,9 +407,8 @@ fn made_anew(local: &Entry, remote: &Entry, policy: &Policy) -> Option<Side> {
     let theirs = &remote.content_lineage.now;
     let strangers =
         local.content_lineage.now.pairs().iter().all(|&(replica, _)| theirs.counter(replica) == 0);
-    let forgotten = stands == Side::Remote && policy.dealt_with;
     let wanted = policy.prefer.or(policy.force).map_or(Some(stands), |p| winner(local, remote, p));
-    ((strangers || forgotten) && wanted == Some(stands)).then_some(stands)
+    (strangers && wanted == Some(stands)).then_some(stands)
 }
 
 /// Returns who wins a conflict under a preference; `None` where it does not choose.

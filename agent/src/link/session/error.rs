@@ -49,15 +49,16 @@ pub enum LinkError {
     /// Both ends are one replica.
     #[error("both roots are the same directory: give two different ones")]
     Same,
-    /// The archive of one of the two was a copy: its replica has a new id, and they meet anew.
+    /// The peer's archive is a copy of ours.
     #[error(
-        "an archive is a copy (restored from a backup, or a cloned machine): its replica has a new id now, and the two meet \
-         as at the first time; nothing is deleted by that"
+        "the far end's archive is a copy of this one (a cloned machine?): move the folder {0} away on one of \
+         the two and try again; nothing is deleted by that"
     )]
-    Renewed,
+    Clone(std::path::PathBuf),
     /// An archive is older than what the peer has seen of it.
     #[error(
-        "the archive of {root} is said again and again to be a copy (restored from a backup, or a cloned machine?): move the folder {folder} away and try again; nothing is deleted by that"
+        "the archive of {root} is older than what the other end has seen of it (restored from a backup, or a copied \
+         machine?): move the folder {folder} away and try again; nothing is deleted by that"
     )]
     RolledBack {
         /// Its root.

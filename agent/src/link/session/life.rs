@@ -117,18 +117,6 @@ pub(super) async fn retrying(shared: Arc<Shared>) {
     }
 }
 
-/// Ends the session when the replica of this end takes a new id: it was opened under the old one.
-pub(super) async fn renewing(shared: Arc<Shared>, control: mpsc::Sender<Control>) {
-    let mut renewed = shared.replica.renewed();
-    tokio::select! {
-        changed = renewed.changed() => if changed.is_err() { return },
-        () = control.closed() => return,
-    }
-    let _ = shared.send_async(&Message::Renewed).await;
-    shared.close();
-    let _ = control.send(Control::Ended(Err(LinkError::Renewed))).await;
-}
-
 /// Passes on what a person decides about conflicts while the session is under way. Ends with the session's queue.
 pub(super) async fn deciding(shared: Arc<Shared>, mut decided: watch::Receiver<u64>) {
     while decided.changed().await.is_ok() {

@@ -1,10 +1,11 @@
 //! The task of the offerer: lets it offer what is new, whenever there is something.
 
-use super::reading::is_copy;
+use super::reading::rolled_back;
 use super::{Control, LinkError};
 use crate::core::version::Sequence;
 use crate::link::Shared;
 use crate::link::offer::{OfferError, Offerer};
+use crate::wire::Message;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -44,9 +45,8 @@ pub(super) async fn offering(
             command = commands.recv() => match command {
                 None => return,
                 Some(Command::Begin { after, empty }) => {
-                    let checking = shared.clone();
-                    let checked = tokio::task::spawn_blocking(move || check_position(&checking, after)).await;
-                    if let Err(error) = checked.unwrap_or_else(|e| Err(LinkError::Died(e.to_string()))) {
+                    if let Err(error) = check_position(&shared, after) {
+                        let _ = shared.send_async(&Message::Halt(error.to_string())).await;
                         let _ = control.send(Control::Ended(Err(error))).await;
                         return;
                     }
@@ -104,12 +104,12 @@ pub(super) async fn offering(
     }
 }
 
-/// Ends the session with a peer that has seen more of this archive than the archive knows: it is an old copy. Going on, it
-/// would give the same numbers to other states, which the peer would take for what it has. Blocks.
+/// Refuses a peer that has seen more of this archive than the archive knows: it is an old copy. Going on, it would give
+/// the same numbers to other states, which the peer would take for what it has.
 fn check_position(shared: &Shared, after: Option<Sequence>) -> Result<(), LinkError> {
     let head = shared.replica.archive.read()?.head()?;
     match after {
-        Some(after) if after > head => Err(is_copy(shared)),
+        Some(after) if after > head => Err(rolled_back(&shared.replica)),
         _ => Ok(()),
     }
 }

@@ -2,14 +2,12 @@
 
 use super::life::{capabilities, capabilities_of, pings, renames, takes_otherwise};
 use super::parts::{Ends, Streams, run};
-use super::reading::too_often;
 use super::terms::scan_filter;
 use super::{Control, LinkError, Session, Setup};
-use crate::core::marks::Openings;
 use crate::core::version::ReplicaId;
 use crate::link::Event;
 use crate::link::streams::{Counters, Frames, OUT_QUEUE, write};
-use crate::replica::{Introduction, Recognised, Replica};
+use crate::replica::Replica;
 use crate::transport::{Connection, Writer};
 use crate::wire::{Frame, Hello, Message, Welcome};
 use std::sync::Arc;
@@ -40,8 +38,6 @@ pub async fn initiate(connection: Connection, setup: Setup) -> Result<Session, L
     let mut tasks = JoinSet::new();
     let (control_in, control) = mpsc::channel(CONTROL_QUEUE);
     spawn_writer(&mut tasks, writer, queue, counters.clone(), control_in.clone());
-    let Introduction { own, known, late } = introduction(&setup.replica).await?;
-    let told_late = late.clone();
     let hello = Hello {
         replica: setup.replica.id(),
         nonce: nonce(),
@@ -51,9 +47,6 @@ pub async fn initiate(connection: Connection, setup: Setup) -> Result<Session, L
         link: setup.link.clone(),
         options: setup.options,
         capabilities: capabilities_of(setup.lasts),
-        own,
-        known,
-        late,
     };
     let hello = crate::wire::encode_message(&Message::Hello(Box::new(hello)));
     out.send(hello).await.map_err(|_| LinkError::Closed)?;
@@ -64,21 +57,17 @@ pub async fn initiate(connection: Connection, setup: Setup) -> Result<Session, L
         Some(Frame::Message(Message::Otherwise(peer, why))) => {
             return Err(LinkError::Otherwise { peer, why });
         }
-        Some(Frame::Message(Message::Renewed)) => return Err(LinkError::Renewed),
         Some(_) => return Err(LinkError::Protocol("no welcome")),
         None => return Err(LinkError::Closed),
     };
-    // A process may keep a copy beside its original.
-    let here = setup.replica.root.as_os_str().as_encoded_bytes();
-    if welcome.replica == setup.replica.id() && welcome.nonce == nonce() && welcome.root == here {
-        return Err(LinkError::Same);
+    if welcome.replica == setup.replica.id() {
+        let folder = setup.replica.archive.folder().to_owned();
+        return Err(if welcome.nonce == nonce() { LinkError::Same } else { LinkError::Clone(folder) });
     }
-    recognise(&setup.replica, welcome.replica, welcome.own, welcome.known).await?;
     for notice in welcome.notices {
         let _ = setup.events.send(Event::Notice(notice));
     }
     let filter = scan_filter(&setup.link)?;
-    let setup_id = setup.replica.id();
     let ends = Ends {
         replica: setup.replica,
         peer: welcome.replica,
@@ -86,7 +75,6 @@ pub async fn initiate(connection: Connection, setup: Setup) -> Result<Session, L
         link: setup.link,
         dials: true,
         is_first: setup.local_is_first,
-        late: told_late.contains(&welcome.replica) || welcome.late.contains(&setup_id),
         pings: pings(&welcome.capabilities),
         renames: renames(&welcome.capabilities),
         filter,
@@ -204,43 +192,12 @@ impl Accepted {
         notices: Vec<String>,
         events: mpsc::UnboundedSender<Event>,
     ) -> Result<Session, LinkError> {
-        let Accepted { mut hello, frames, out, control_in, control, counters, tasks } = self;
+        let Accepted { hello, frames, out, control_in, control, counters, tasks } = self;
         let root = replica.root.as_os_str().as_encoded_bytes().to_vec();
-        // Before anything is learned from the peer: it would be taken for what was known.
-        let before = introduction(&replica).await?;
-        let said = (std::mem::take(&mut hello.own), std::mem::take(&mut hello.known));
-        // One with the same id is a copy, and finds that out for itself: it gets nothing but the welcome.
-        let is_copy = hello.replica == replica.id();
-        if !is_copy
-            && let Err(error) = recognise(&replica, hello.replica, said.0, said.1).await
-            && !matches!(error, LinkError::Renewed)
-        {
-            let _ = out.send(crate::wire::encode_message(&Message::Refuse(error.to_string()))).await;
-            return Err(error);
-        }
-        let Introduction { own, late, .. } = introduction(&replica).await?;
-        let known = before.known;
-        let is_late = late.contains(&hello.replica) || hello.late.contains(&replica.id());
-        let welcome = Welcome {
-            replica: replica.id(),
-            nonce: nonce(),
-            root,
-            notices,
-            capabilities: capabilities(),
-            own,
-            known,
-            late,
-        };
+        let welcome =
+            Welcome { replica: replica.id(), nonce: nonce(), root, notices, capabilities: capabilities() };
         let welcome = crate::wire::encode_message(&Message::Welcome(Box::new(welcome)));
         out.send(welcome).await.map_err(|_| LinkError::Closed)?;
-        if is_copy {
-            drop((out, control_in));
-            let mut tasks = tasks;
-            while tasks.join_next().await.is_some() {}
-            let is_same =
-                hello.nonce == nonce() && hello.from.root == replica.root.as_os_str().as_encoded_bytes();
-            return Err(if is_same { LinkError::Same } else { LinkError::Renewed });
-        }
         let filter = scan_filter(&hello.link)?;
         let ends = Ends {
             replica,
@@ -249,7 +206,6 @@ impl Accepted {
             link: hello.link,
             dials: false,
             is_first: !hello.dials_from_first,
-            late: is_late,
             pings: pings(&hello.capabilities),
             renames: renames(&hello.capabilities),
             filter,
@@ -257,29 +213,6 @@ impl Accepted {
         };
         let streams = Streams { frames, out, control_in, control, counters, tasks };
         run(ends, streams, hello.root)
-    }
-}
-
-/// What a replica says of itself.
-async fn introduction(replica: &Arc<Replica>) -> Result<Introduction, LinkError> {
-    let replica = replica.clone();
-    let introduced = tokio::task::spawn_blocking(move || replica.introduction()).await;
-    Ok(introduced.map_err(|e| LinkError::Died(e.to_string()))??)
-}
-
-/// Compares what the peer says of the archives with this end's own.
-async fn recognise(
-    replica: &Arc<Replica>,
-    peer: ReplicaId,
-    own: Openings,
-    known: Vec<(ReplicaId, Openings)>,
-) -> Result<(), LinkError> {
-    let looking = replica.clone();
-    let recognised = tokio::task::spawn_blocking(move || looking.recognise(peer, &own, &known)).await;
-    match recognised.map_err(|e| LinkError::Died(e.to_string()))?? {
-        Recognised::Itself => Ok(()),
-        Recognised::Renewed => Err(LinkError::Renewed),
-        Recognised::TooOften => Err(too_often(replica)),
     }
 }
 

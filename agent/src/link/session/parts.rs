@@ -1,8 +1,8 @@
 //! The parts that a session starts: reader, writer, offerer, receiver, pumps, and what looks after them.
 
-use super::life::{alive, deciding, renewing, retrying};
+use super::life::{alive, deciding, retrying};
 use super::offering::offering;
-use super::reading::{Parts, is_copy, reading};
+use super::reading::{Parts, reading, rolled_back};
 use super::terms::{policy, rules, scope};
 use super::{Control, LinkError, Session};
 use crate::core::filter::Filter;
@@ -10,7 +10,6 @@ use crate::core::version::ReplicaId;
 use crate::link::compress::Compression;
 use crate::link::content::{ToPumps, pump};
 use crate::link::credit::{Credit, DATA_WINDOW, OFFER_WINDOW};
-use crate::link::dealt::Presence;
 use crate::link::open_set::OpenSet;
 use crate::link::order::Sorter;
 use crate::link::receive::{ReceiveError, Receiver, sign};
@@ -19,6 +18,7 @@ use crate::link::{Again, Event, Idle, Shared};
 use crate::options::LinkOptions;
 use crate::replica::Replica;
 use crate::replica::apply::{Applier, Subtrees};
+use crate::wire::Message;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -33,8 +33,6 @@ pub(super) struct Ends {
     pub link: LinkOptions,
     pub dials: bool,
     pub is_first: bool,
-    /// One of the two was away for longer than tombstones are kept.
-    pub late: bool,
     /// Whether the peer says now and then that it is there.
     pub pings: bool,
     /// Whether the peer takes renames as a whole.
@@ -54,10 +52,10 @@ pub(super) struct Streams {
 
 /// Starts the parts of a session.
 pub(super) fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<Session, LinkError> {
-    let Ends { replica, peer, peer_name, link, dials, is_first, late, pings, renames, filter, events } = ends;
+    let Ends { replica, peer, peer_name, link, dials, is_first, pings, renames, filter, events } = ends;
     let Streams { frames, out, control_in, control, counters, mut tasks } = streams;
     let snapshot = replica.archive.read()?;
-    let first_meeting = late || snapshot.position(peer)?.is_none();
+    let first_meeting = snapshot.position(peer)?.is_none();
     let filter = filter.without(replica.own.as_ref());
     let scope = scope(&link, &replica.options);
     counters.limit.store(link.bwlimit.unwrap_or(0), Ordering::Relaxed);
@@ -65,8 +63,7 @@ pub(super) fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<
         replica.archive.write(crate::archive::Durable::Later, |w| w.set_peer_name(peer, &peer_name))?;
     }
     let same_scope = snapshot.scope(peer)? == Some(scope);
-    let others = snapshot.linked()?.into_iter().any(|other| other != peer);
-    let policy = policy(&link, &replica.options, is_first, first_meeting, late, first_meeting || others);
+    let policy = policy(&link, &replica.options, is_first, first_meeting);
     let shared = Arc::new(Shared {
         replica: replica.clone(),
         peer,
@@ -88,8 +85,6 @@ pub(super) fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<
         settling: AtomicBool::new(false),
         asked: Mutex::default(),
         bases: AtomicUsize::new(0),
-        dealt: Arc::default(),
-        present: Presence::new(&replica, peer),
         refused: Mutex::default(),
         offer_credit: Credit::new(OFFER_WINDOW),
         data_credit: Credit::new(DATA_WINDOW),
@@ -113,7 +108,6 @@ pub(super) fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<
         policy,
         rules: rules(&link, is_first)?,
         choices: shared.choices.clone(),
-        dealt: shared.dealt.clone(),
         filter,
         paths: link.paths,
         numeric_ids: link.attributes.numeric_ids,
@@ -136,7 +130,11 @@ pub(super) fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<
             Ok(()) | Err(ReceiveError::Closed) => return,
             Err(ReceiveError::Archive(error)) => LinkError::Archive(error),
             Err(ReceiveError::Scan(error)) => LinkError::Scan(error),
-            Err(ReceiveError::IsCopy) => is_copy(&receiving),
+            Err(ReceiveError::RolledBack) => {
+                let error = rolled_back(&receiving.replica);
+                let _ = receiving.send(&Message::Halt(error.to_string()));
+                error
+            }
         };
         let _ = ended.blocking_send(Control::Ended(Err(failed)));
     });
@@ -156,7 +154,6 @@ pub(super) fn run(ends: Ends, streams: Streams, remote_root: Vec<u8>) -> Result<
     let retrying = tasks.spawn(retrying(shared.clone()));
     let alive = tasks.spawn(alive(shared.clone(), counters.clone(), control_in.clone(), pings));
     let deciding = tasks.spawn(deciding(shared.clone(), shared.replica.decided()));
-    tasks.spawn(renewing(shared.clone(), control_in.clone()));
     let parts = Parts { to_receiver, to_pumps, commands: commands.clone(), control: control_in };
     tasks.spawn(reading(shared.clone(), frames, parts, allowance));
     Ok(Session {

@@ -2,13 +2,12 @@
 
 use super::offering::Command;
 use super::{Control, LinkError};
-use crate::core::version::Sequence;
 use crate::link::content::ToPumps;
 use crate::link::offer::rename_cost;
 use crate::link::receive::{MOST_RESOLVED, Task};
 use crate::link::streams::{Allowance, Frames};
 use crate::link::{BATCH_COST, FRAME_COST, Shared};
-use crate::replica::{Recognised, Replica};
+use crate::replica::Replica;
 use crate::wire::{Frame, Message, Offer, Start};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -150,13 +149,7 @@ fn dispatch(
         Message::Verdicts(verdicts) => {
             verdicts.into_iter().for_each(|(number, verdict)| shared.answered(number, verdict));
         }
-        Message::Done { through, when } => {
-            if acknowledged(shared, through, when) {
-                to_receiver(Task::Dealt);
-            }
-        }
-        Message::Renewed => return Err(LinkError::Renewed),
-        Message::Ping => {}
+        Message::Done(_) | Message::Ping => {}
         Message::OfferCredit(cost) => shared.offer_credit.give(cost),
         Message::DataCredit(bytes) => shared.data_credit.give(bytes),
         Message::Want(wants) => {
@@ -170,18 +163,10 @@ fn dispatch(
             if allowance.positions > POSITIONS {
                 return Err(LinkError::Protocol("it says over and over where it stands"));
             }
-            // It says so before it offers anything in this session.
-            if acknowledged(shared, after.unwrap_or_default(), Sequence(0)) {
-                to_receiver(Task::Dealt);
-            }
             to_offerer(Command::Begin { after, empty });
         }
         Message::Again(paths) => {
             shared.idle.offering.store(true, Ordering::SeqCst);
-            {
-                let mut dealt = shared.dealt.lock().expect("no thread panics with this locked");
-                paths.iter().for_each(|(path, recursive)| dealt.opened(path, *recursive));
-            }
             shared.again.ask(paths);
         }
         Message::Start(start) => {
@@ -216,35 +201,6 @@ fn dispatch(
     Ok(None)
 }
 
-/// Notes what the peer has dealt with. Returns whether somebody has to be told of it.
-fn acknowledged(shared: &Shared, through: Sequence, when: Sequence) -> bool {
-    let mut dealt = shared.dealt.lock().expect("no thread panics with this locked");
-    dealt.acknowledged(through, when);
-    !std::mem::replace(&mut dealt.told, true)
-}
-
-/// The peer has seen more of this archive than the archive knows: the replica takes a new id, and the session ends. Blocks.
-pub(super) fn is_copy(shared: &Shared) -> LinkError {
-    let replica = &shared.replica;
-    let known = replica.archive.read().and_then(|snapshot| {
-        let stored = snapshot.openings(replica.id())?;
-        Ok(stored.unwrap_or_default())
-    });
-    match known.and_then(|known| replica.renew(&known)) {
-        Ok(Recognised::Renewed | Recognised::Itself) => {
-            let _ = shared.send(&Message::Renewed);
-            LinkError::Renewed
-        }
-        Ok(Recognised::TooOften) => {
-            let error = too_often(replica);
-            let _ = shared.send(&Message::Halt(error.to_string()));
-            error
-        }
-        Err(error) => error.into(),
-    }
-}
-
-/// Says that a replica has taken new ids often enough.
-pub(super) fn too_often(replica: &Replica) -> LinkError {
+pub(super) fn rolled_back(replica: &Replica) -> LinkError {
     LinkError::RolledBack { root: replica.root.clone(), folder: replica.archive.folder().to_owned() }
 }

@@ -11,8 +11,6 @@ pub(super) fn policy(
     options: &ReplicaOptions,
     is_first: bool,
     first_meeting: bool,
-    late: bool,
-    remembers: bool,
 ) -> Policy {
     let side = |preference| side_of(preference, is_first);
     let forbidden = if is_first { link.forbidden_in_first } else { link.forbidden_in_second };
@@ -29,9 +27,6 @@ pub(super) fn policy(
         prefer: link.prefer.map(side),
         force: link.force.map(side),
         first_meeting,
-        dealt_with: false,
-        late,
-        remembers,
         forbidden: as_forbidden(forbidden),
     }
 }

@@ -157,7 +157,7 @@ impl Decider<'_> {
             // The peer said something new below a directory that is open as a whole: that may settle it.
             work.applied.again.push((dir, true));
         }
-        let decision = self.applier.judge(&path, local.as_ref(), incoming.entry(), above);
+        let decision = self.applier.judge(&path, here.as_ref(), incoming.entry(), above);
         match decision {
             Decision::Keep => {
                 if let Some(local) = &local
@@ -172,9 +172,8 @@ impl Decider<'_> {
             Decision::Merge(entry) => {
                 let verdict = Verdict::Have;
                 work.answer(&incoming, here.as_ref(), verdict);
-                match local {
-                    Some(local) => work.put(&path, self.merged(local, *entry, incoming.entry())),
-                    None => work.put(&path, self.remembered(*entry)),
+                if let Some(local) = local {
+                    work.put(&path, self.merged(local, *entry, incoming.entry()));
                 }
             }
             Decision::Win(entry) => {
@@ -237,12 +236,6 @@ impl Decider<'_> {
         );
         work.dispute(incoming, at, Some(over));
         Ok(true)
-    }
-
-    /// Returns the record of a deletion of what was never here.
-    pub(super) fn remembered(&self, entry: Entry) -> Record {
-        let (from, sequence) = (Some(self.applier.peer), Sequence(0));
-        Record { entry, shown: None, sequence, from, computed: false, remainder: false }
     }
 
     /// Returns the record of a state that both sides have.

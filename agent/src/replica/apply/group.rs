@@ -33,7 +33,7 @@ impl Decider<'_> {
             Parent::Is(above) => above,
             Parent::Unknown => Above::Live,
         };
-        match self.applier.judge(&path, local.as_ref(), incoming.entry(), above) {
+        match self.applier.judge(&path, here.as_ref(), incoming.entry(), above) {
             Decision::Take(entry, change) => {
                 let below = self.below(&path)?;
                 let offered: BTreeMap<&RelPath, &Entry> =
@@ -218,7 +218,8 @@ impl Decider<'_> {
         let mut others = Vec::new();
         for member in members {
             let local = known.get(member.path()).copied();
-            let result = self.applier.judge(member.path(), local, member.entry(), Above::Live);
+            let entry = local.map(|r| &r.entry);
+            let result = self.applier.judge(member.path(), entry, member.entry(), Above::Live);
             match (result, local) {
                 (Decision::Take(entry, _), Some(record)) => gone.push((member, record.clone(), *entry)),
                 _ => others.push(member),
@@ -226,14 +227,14 @@ impl Decider<'_> {
         }
         for member in others {
             let local = self.snapshot.get(member.path()).ok().flatten();
-            let tombstone = self.applier.judge(member.path(), local.as_ref(), member.entry(), Above::Live);
-            if let Decision::Merge(entry) = tombstone {
+            let entry = local.as_ref().map(|r| &r.entry);
+            let tombstone = self.applier.judge(member.path(), entry, member.entry(), Above::Live);
+            if let (Decision::Merge(entry), Some(local)) = (tombstone, local) {
                 let path = member.path().clone();
-                let record = match local {
-                    Some(local) => Record { entry: *entry, ..local },
-                    None => self.remembered(*entry),
-                };
-                work.fates.insert(path, Fate::Put { record: Box::new(record), wins: false });
+                work.fates.insert(
+                    path,
+                    Fate::Put { record: Box::new(Record { entry: *entry, ..local }), wins: false },
+                );
             }
             work.answer(&member, None, Verdict::Have);
         }

@@ -34,13 +34,12 @@ use crate::core::path::RelPath;
 use crate::core::reconcile::{Above, Choice, Choices, Decision, Policy, Rules, reconcile};
 use crate::core::version::{ReplicaId, Sequence};
 use crate::link::Offered;
-use crate::link::dealt::Dealt;
 use crate::link::open_set::OpenSet;
 use crate::options::Fsync;
 use crate::wire::Verdict;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
 /// What forbids something, where no option does: what a person has chosen.
@@ -60,8 +59,6 @@ pub struct Applier {
     pub rules: Rules,
     /// What a person has chosen after a plan.
     pub choices: Arc<RwLock<Choices>>,
-    /// What the peer has dealt with of this replica's.
-    pub(crate) dealt: Arc<Mutex<Dealt>>,
     /// What the link leaves out.
     pub filter: Filter,
     /// What the link is about; empty is everything.
@@ -162,29 +159,11 @@ impl Applier {
     pub(super) fn judge(
         &self,
         path: &RelPath,
-        local: Option<&Record>,
-        remote: &Entry,
-        above: Above,
-    ) -> Decision {
-        let deleted = local.filter(|record| !record.entry.content.is_live());
-        let dealt_with = deleted.is_some_and(|record| {
-            let dealt = self.dealt.lock().expect("no thread panics with this locked");
-            dealt.has(path, record, self.peer)
-        });
-        let policy = Policy { dealt_with, ..self.policy_at(path) };
-        self.judge_under(&policy, path, local.map(|record| &record.entry), remote, above)
-    }
-
-    /// Decides about an offer under the policy of its path.
-    pub(super) fn judge_under(
-        &self,
-        policy: &Policy,
-        path: &RelPath,
         local: Option<&Entry>,
         remote: &Entry,
         above: Above,
     ) -> Decision {
-        let policy = *policy;
+        let policy = self.policy_at(path);
         let plain = self.rules.limit(reconcile(local, remote, above, &policy));
         let choices = self.choices.read().expect("no thread panics with this locked");
         match (choices.at(path), plain) {
@@ -259,7 +238,7 @@ impl Applier {
         drop(held);
         if position.is_some() && !plan {
             // They have met: from here on a deletion says what it says.
-            (self.policy.first_meeting, self.policy.late) = (false, false);
+            self.policy.first_meeting = false;
         }
         Ok(work.applied)
     }
@@ -286,12 +265,7 @@ impl Applier {
             closed.into_iter().partition(|path| open.awaits_all(path));
         self.subtrees.opened(work.opened.keys());
         let subtrees = self.subtrees.answered(all_below, &work.asked);
-        // Also of a batch that does not come to its end: so far the peer's archive has come.
-        let reached = work.applied.outcomes.iter().map(|outcome| outcome.offered.counter(self.peer)).max();
         let head = self.replica.archive.write(durable, |w| {
-            if let Some(reached) = reached.filter(|_| !work.fates.is_empty()) {
-                w.reach(self.peer, Sequence(reached))?;
-            }
             let mut head = Sequence(0);
             for (path, fate) in &mut work.fates {
                 match fate {

@@ -190,20 +190,8 @@ impl Applier {
         if self.leaves_out(path) || self.leaves_out(moved) {
             return Err(format!("the link leaves out {path}"));
         }
-        let stands = self.judge_under(
-            &self.policy_at(moved),
-            moved,
-            there,
-            &renamed.stands(n, here, there),
-            Above::Live,
-        );
-        let gone = self.judge_under(
-            &self.policy_at(path),
-            path,
-            Some(here),
-            &renamed.tombstone(n, here),
-            Above::Live,
-        );
+        let stands = self.judge(moved, there, &renamed.stands(n, here, there), Above::Live);
+        let gone = self.judge(path, Some(here), &renamed.tombstone(n, here), Above::Live);
         match (stands, gone) {
             (Decision::Take(..), Decision::Take(entry, _)) if !entry.content.is_live() => Ok(()),
             _ => Err(format!("{path} is not to be renamed")),

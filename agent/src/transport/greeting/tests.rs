@@ -89,7 +89,7 @@ proptest! {
         after in any::<Vec<u8>>(),
     ) {
         prop_assume!(!text.as_bytes().windows(8).any(|w| w == MAGIC));
-        let bytes = [text.into_bytes(), greeting_of(PROTOCOL_VERSION, 1, &program), after.clone()].concat();
+        let bytes = [text.into_bytes(), greeting_of(3, 1, &program), after.clone()].concat();
         block_on(async {
             let (mut connection, greeting) = greet_as_initiator(peer_that_sends(bytes)).await.unwrap();
             assert_eq!(greeting.theirs.program, program);

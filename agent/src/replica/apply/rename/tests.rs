@@ -50,7 +50,6 @@ fn world() -> World {
         copy_local: true,
         scope: 0,
         subtrees: crate::replica::apply::Subtrees::default(),
-        dealt: Arc::default(),
     };
     World { applier, open: RwLock::default(), tree, _home: home }
 }
