@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -107,11 +108,18 @@ impl Watching {
         };
         let json: serde_json::Value = serde_json::from_str(&line).map_err(|e| format!("{line}: {e}"))?;
         let text = |name: &str| json[name].as_str().map(str::to_owned);
+        // The text of a path that is no text tells several of them apart from nothing.
+        let path = |name: &str| {
+            use base64::{Engine, engine::general_purpose::STANDARD};
+            let bytes = json[format!("{name}_bytes")].as_str().and_then(|coded| STANDARD.decode(coded).ok());
+            let exact = bytes.map(|bytes| PathBuf::from(std::ffi::OsString::from_vec(bytes)));
+            exact.or_else(|| text(name).map(PathBuf::from))
+        };
         let seen = || {
             Some(Seen {
                 event: text("event")?,
-                path: text("path")?.into(),
-                to: text("to").map(PathBuf::from),
+                path: path("path")?,
+                to: path("to"),
                 pid: u32::try_from(json["pid"].as_u64()?).ok()?,
                 comm: text("comm")?,
                 tier: text("tier")?,

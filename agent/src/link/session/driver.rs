@@ -75,7 +75,7 @@ impl Session {
         Ok(())
     }
 
-    /// Notes at both ends what a person has chosen about the plan, before it is carried out. At most [`super::CHOICES`].
+    /// Notes at both ends what a person has chosen about the plan, before it is carried out. At most [`crate::link::CHOICES`].
     pub async fn choose(&self, chosen: Vec<wire::Chosen>) -> Result<(), LinkError> {
         if !chosen.is_empty() {
             self.send(Message::Chosen(chosen.clone())).await?;
