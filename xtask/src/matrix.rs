@@ -26,6 +26,8 @@ pub struct Look {
     pub tiers: Vec<&'static str>,
     /// Whether every operation is performed.
     pub coverage: bool,
+    /// Whether they are performed by way of the kernel's own NFS server too, which takes as long as all the rest.
+    pub nfs: bool,
     /// How many rounds a storm has; 0: there is none.
     pub rounds: u32,
     /// How many seconds a foreign workload has, twice; 0: there is none.
@@ -121,7 +123,7 @@ impl Look {
 
     fn script(&self) -> String {
         let mut script = String::from(MOUNTS);
-        if self.coverage {
+        if self.coverage && self.nfs {
             script += "nfs-mount /mnt/ext4/nfs /mnt/nfs || exit 9\n";
         }
         for tier in &self.tiers {
@@ -131,7 +133,8 @@ impl Look {
                     "nfsd" => format!("nfsd=/mnt/ext4/nfs/{tier}@/mnt/nfs/{tier}"),
                     name => format!("{name}=/mnt/{name}/{tier}"),
                 };
-                let grounds: Vec<String> = coverage::FILE_SYSTEMS.iter().map(place).collect();
+                let wanted = coverage::FILE_SYSTEMS.iter().filter(|name| self.nfs || **name != "nfsd");
+                let grounds: Vec<String> = wanted.map(place).collect();
                 // Writing to a String cannot fail.
                 let _ = writeln!(script, "capture-check vfsync {tier} {} || exit 9", grounds.join(" "));
             }
@@ -213,6 +216,7 @@ pub fn all(kernels: &[Kernel], own_mode: bool, write: bool) -> Result<()> {
                 preempt,
                 tiers: tiers(kernel, preempt),
                 coverage: true,
+                nfs: true,
                 rounds: 10,
                 stress: 10,
             };
