@@ -316,15 +316,16 @@ fn shown(seen: &[Seen]) -> Vec<String> {
 /// Tells whether this is the event.
 fn fits(seen: &Seen, expected: &Expected, ground: &Ground) -> bool {
     let path = below(ground, expected.path);
+    let to_is = |path: &Path| seen.to.as_deref().is_some_and(|to| is_shown_as(to, path));
     if seen.tier == "fanotify" {
         // It tells that a name has changed, less often how; and of a directory that is gone when it is asked, no more
         // than that.
         let gone = seen.event == "rmdir" && path.starts_with(&seen.path);
-        return gone || seen.path == path || seen.to.as_ref() == Some(&path);
+        return gone || is_shown_as(&seen.path, &path) || to_is(&path);
     }
     let place = match expected.to {
-        Some(to) => seen.path == path && seen.to == Some(below(ground, to)),
-        None => seen.path == path || seen.to.as_ref() == Some(&path),
+        Some(to) => is_shown_as(&seen.path, &path) && to_is(&below(ground, to)),
+        None => is_shown_as(&seen.path, &path) || to_is(&path),
     };
     place && expected.events.split('|').any(|event| event == seen.event)
 }
@@ -335,11 +336,18 @@ fn is_covered(seen: &[Seen], expected: &Expected, ground: &Ground) -> bool {
     let covered = |path: &str| {
         let path = below(ground, path);
         seen.iter().any(|s| {
-            let of = |path: &Path| s.path == path || s.to.as_deref() == Some(path);
+            let of = |path: &Path| {
+                is_shown_as(&s.path, path) || s.to.as_deref().is_some_and(|to| is_shown_as(to, path))
+            };
             of(&path) || (s.event == "changed" && path.parent().is_some_and(of))
         })
     };
     covered(expected.path) && expected.to.is_none_or(covered)
+}
+
+/// Returns whether a path is shown as this one: what is expected is text, also of a name that is none.
+fn is_shown_as(path: &Path, shown: &Path) -> bool {
+    path == shown || path.to_string_lossy() == shown.to_string_lossy()
 }
 
 /// Returns a path below the root; the root itself for none.
